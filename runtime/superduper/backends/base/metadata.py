@@ -1,0 +1,139 @@
+"""The seam to the metadata store: components and their versions, jobs, statuses, locks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+Json = Any
+SCHEMA_VERSION = 1
+"""Version of the layout of the metadata; a store with a greater one is refused."""
+
+
+class ComponentKey(NamedTuple):
+    """One version of one component."""
+
+    type_id: str
+    identifier: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRecord:
+    """What is kept of one version. ``digest`` is the hash of its content, ``artifacts`` the ids it needs."""
+
+    type_id: str
+    identifier: str
+    version: int
+    digest: str
+    spec: Mapping[str, Json]
+    artifacts: tuple[str, ...]
+    created: datetime
+
+    @property
+    def key(self) -> ComponentKey:
+        return ComponentKey(self.type_id, self.identifier, self.version)
+
+
+JobPhase = Literal["Running", "Succeeded", "Failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """One run of a model: training, predicting or validating."""
+
+    id: str
+    kind: Literal["train", "predict", "validate"]
+    model: str
+    version: int
+    phase: JobPhase
+    started: datetime
+    finished: datetime | None = None
+    rows: int = 0
+    failed: int = 0
+    message: str = ""
+
+
+class MetaDataStore(ABC):
+    """A connection to one metadata store. Safe under threads and processes; reopens itself after a fork."""
+
+    uri: str
+
+    @abstractmethod
+    def add_component(
+        self,
+        type_id: str,
+        identifier: str,
+        *,
+        digest: str,
+        spec: Mapping[str, Json],
+        artifacts: Sequence[str] = (),
+        children: Sequence[ComponentKey] = (),
+    ) -> tuple[ComponentRecord, bool]:
+        """Record it as the newest version, numbered from 0, unless the newest has the same digest.
+
+        Returns the record and whether it is new. Two processes at once never get one number for two digests.
+        """
+
+    @abstractmethod
+    def component(self, type_id: str, identifier: str, version: int | None = None) -> ComponentRecord:
+        """One version, the newest by default. Raises NotFound, naming the nearest known identifier."""
+
+    @abstractmethod
+    def components(self, type_id: str | None = None) -> list[tuple[str, str]]:
+        """All ``(type_id, identifier)``, sorted."""
+
+    @abstractmethod
+    def versions(self, type_id: str, identifier: str) -> list[int]:
+        """Version numbers, ascending; empty where there is no such component."""
+
+    @abstractmethod
+    def remove_component(self, type_id: str, identifier: str, version: int | None = None) -> None:
+        """Forget one version, or all. Raises NotFound; raises InUse, naming the parents, while others need it."""
+
+    @abstractmethod
+    def children(self, key: ComponentKey) -> list[ComponentKey]:
+        """The components that this one needs."""
+
+    @abstractmethod
+    def parents(self, type_id: str, identifier: str, version: int | None = None) -> list[ComponentKey]:
+        """The components that need this one."""
+
+    @abstractmethod
+    def artifacts(self) -> Iterator[str]:
+        """Ids of all artifacts that any component version needs; may repeat."""
+
+    @abstractmethod
+    def status(self, type_id: str, identifier: str) -> dict[str, Json]:
+        """What was last said by ``set_status``; empty where nothing was."""
+
+    @abstractmethod
+    def set_status(self, type_id: str, identifier: str, status: Mapping[str, Json]) -> None:
+        """Keep a JSON document about a component; it is removed with the component's last version."""
+
+    @abstractmethod
+    def put_job(self, job: JobRecord) -> None:
+        """Add the job, or replace the one of that id."""
+
+    @abstractmethod
+    def jobs(self, model: str | None = None, *, limit: int = 100) -> list[JobRecord]:
+        """The newest jobs first."""
+
+    @abstractmethod
+    def acquire(self, name: str, owner: str, seconds: float) -> bool:
+        """Take the named lock for that time, or prolong it; False while another owner holds it."""
+
+    @abstractmethod
+    def release(self, name: str, owner: str) -> None:
+        """Give the lock back; nothing happens if it is not this owner's."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Remove everything that this store keeps, tables included."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back connections."""
