@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
+
+from superduper.errors import InUse, ManifestError, NotFound, VersionError, nearest
 
 Json = Any
 SCHEMA_VERSION = 1
@@ -76,6 +80,7 @@ class MetaDataStore(ABC):
         """Record it as the newest version, numbered from 0, unless the newest has the same digest.
 
         Returns the record and whether it is new. Two processes at once never get one number for two digests.
+        Raises NotFound where a child is not there, ManifestError where the identifier cannot be kept.
         """
 
     @abstractmethod
@@ -137,3 +142,56 @@ class MetaDataStore(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give back connections."""
+
+
+IDENTIFIER_LENGTH = 255
+"""Characters of an identifier at most: what every database can keep in a key."""
+
+
+def check_names(type_id: str, identifier: str) -> None:
+    """Refuse a name that some store could not keep. Raises ManifestError."""
+    if not identifier or len(identifier) > IDENTIFIER_LENGTH or "\0" in identifier:
+        raise ManifestError(
+            f"identifier of a {type_id}: {identifier[:40]!r} has {len(identifier)} characters; "
+            f"it must have 1 to {IDENTIFIER_LENGTH}, none of them NUL: choose another name"
+        )
+
+
+def check_schema_version(uri: str, found: int) -> None:
+    """Refuse a store that is written in a later layout. Raises VersionError."""
+    if found > SCHEMA_VERSION:
+        raise VersionError(
+            f"the metadata in {uri} was written by a newer superduper (layout {found}, this one knows "
+            f"{SCHEMA_VERSION}); upgrade with: pip install -U superduper"
+        )
+
+
+def no_such_component(type_id: str, identifier: str, known: Sequence[tuple[str, str]]) -> NotFound:
+    """The error for a component that is not there, naming the nearest that is."""
+    hint = nearest(identifier, [name for kind, name in known if kind == type_id])
+    if not hint and (elsewhere := [kind for kind, name in known if name == identifier]):
+        hint = f"; there is a {elsewhere[0]} of that name"
+    return NotFound(f"there is no {type_id} {identifier!r}{hint or '; db.show() lists what there is'}")
+
+
+def no_such_version(type_id: str, identifier: str, version: int, versions: Sequence[int]) -> NotFound:
+    """The error for a version that is not there, naming those that are."""
+    listed = ", ".join(map(str, versions[-10:]))
+    return NotFound(f"{type_id} {identifier!r} has no version {version}; choose one of: {listed}")
+
+
+def still_needed(type_id: str, identifier: str, parents: Sequence[ComponentKey]) -> InUse:
+    """The error for removing what others need, naming at most ten of them."""
+    named = ", ".join(f"{key.type_id} {key.identifier!r} (version {key.version})" for key in parents[:10])
+    more = f" and {len(parents) - 10} more" if len(parents) > 10 else ""
+    return InUse(f"{type_id} {identifier!r} cannot be removed: it is needed by {named}{more}; remove that first")
+
+
+def storable(text: str) -> str:
+    """The text without what databases refuse: lone surrogates, and NUL, which PostgreSQL cannot keep."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def pause(attempt: int) -> None:
+    """Wait a random moment, at most 50 ms, before trying again what another process was doing at the same time."""
+    time.sleep(random.uniform(0, min(0.05, 0.001 * 2 ** min(attempt, 6))))
