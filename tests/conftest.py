@@ -1,0 +1,121 @@
+"""Fixtures for all tests: a clean environment, and an empty database or bucket on a real server."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers.fleet import Fleet, Harbour
+from tests.servers.mariadb import MariaDBServer
+from tests.servers.mongo import MongoServer
+from tests.servers.postgres import PostgresServer
+from tests.servers.s3 import ACCESS_KEY, REGION, SECRET_KEY, S3Server
+
+HARBOUR = pytest.StashKey[Harbour]()
+ROOT = "superduper_servers"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.stash[HARBOUR] = Harbour()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 pytest-xdist has no types
+    node.workerinput[ROOT] = str(node.config.stash[HARBOUR].root)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    harbour = config.stash.get(HARBOUR, None)
+    if harbour is not None:
+        harbour.close()
+
+
+@pytest.fixture(scope="session")
+def fleet(request: pytest.FixtureRequest) -> Fleet:
+    worker = getattr(request.config, "workerinput", None)
+    return Fleet(Path(worker[ROOT]) if worker else request.config.stash[HARBOUR].root)
+
+
+@pytest.fixture(autouse=True)
+def _settled(fleet: Fleet) -> Iterator[None]:
+    """No test finds a server stopped that an earlier one stopped."""
+    yield
+    fleet.settle()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of whoever runs the tests do not reach them."""
+    for name in [name for name in os.environ if name.upper().startswith("SUPERDUPER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SUPERDUPER_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def sqlite_uri(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/test.db"
+
+
+@pytest.fixture
+def mongomock_uri() -> str:
+    return f"mongomock://t_{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(fleet: Fleet) -> PostgresServer:
+    return fleet.server(PostgresServer)
+
+
+@pytest.fixture
+def postgres_uri(postgres_server: PostgresServer) -> Iterator[str]:
+    with postgres_server.database() as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(fleet: Fleet) -> MariaDBServer:
+    return fleet.server(MariaDBServer)
+
+
+@pytest.fixture
+def mariadb_uri(mariadb_server: MariaDBServer) -> Iterator[str]:
+    with mariadb_server.database() as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def mongo_server(fleet: Fleet) -> MongoServer:
+    """A wire double that keeps its data in memory: a restart empties it."""
+    return fleet.server(MongoServer)
+
+
+@pytest.fixture
+def mongo_uri(mongo_server: MongoServer) -> Iterator[str]:
+    with mongo_server.database() as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def s3_server(fleet: Fleet) -> S3Server:
+    return fleet.server(S3Server)
+
+
+@pytest.fixture
+def s3_uri(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_REGION", REGION)
+    # Files and services that the clients would ask on their own account.
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with s3_server.database() as uri:
+        yield uri
