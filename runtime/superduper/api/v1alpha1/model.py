@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from superduper.api.v1alpha1.common import (
     ArgumentName,
@@ -29,10 +29,28 @@ from superduper.api.v1alpha1.common import (
 from superduper.api.v1alpha1.conditions import Status
 from superduper.api.v1alpha1.datalayer import Compute
 
-InputFields = (
-    Annotated[tuple[FieldName, ...], Field(min_length=1, max_length=64)]
-    | Annotated[dict[ArgumentName, FieldName], Field(min_length=1, max_length=64)]
-)
+
+def _list_or_map(value: object) -> str:
+    return "map" if isinstance(value, Mapping) else "list"
+
+
+def _name_or_metric(value: object) -> str:
+    return "metric" if isinstance(value, Mapping | NamedMetric) else "name"
+
+
+def _auto_or_number(value: object) -> str:
+    return "auto" if isinstance(value, str) else "number"
+
+
+# The arm of each union is chosen by the value's form, so that an error speaks of what was meant.
+InputFields = Annotated[
+    Annotated[tuple[FieldName, ...], Field(min_length=1, max_length=64), Tag("list")]
+    | Annotated[dict[ArgumentName, FieldName], Field(min_length=1, max_length=64), Tag("map")],
+    Discriminator(_list_or_map),
+]
+BatchSize = Annotated[
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[Batch, Tag("number")], Discriminator(_auto_or_number)
+]
 
 
 class Inputs(NamedTuple):
@@ -117,7 +135,7 @@ class Predict(_TakesInputs):
     """What outputs are; left out: inferred from the first ones."""
     trigger: Literal["OnChange", "Manual"] = "OnChange"
     """When missing outputs are computed: as rows change, or when asked for."""
-    batch_size: Literal["auto"] | Batch = "auto"
+    batch_size: BatchSize = "auto"
     """Rows per batch; `auto` sizes batches by the time that they take."""
     batched: Flag = False
     """Whether the callable takes lists (one value per row) and returns a list, instead of single values."""
@@ -132,6 +150,11 @@ class NamedMetric(Spec):
     """Callable `(targets, predictions)` that returns a number."""
 
 
+MetricRef = Annotated[
+    Annotated[Identifier, Tag("name")] | Annotated[NamedMetric, Tag("metric")], Discriminator(_name_or_metric)
+]
+
+
 class Validation(Spec):
     """What the model is measured on, and how."""
 
@@ -143,7 +166,7 @@ class Validation(Spec):
     """Field that holds the right answer."""
     filter: FilterDocument | None = None
     """Rows that count, as a portable query's filter, as `{_fold: valid}`; left out: all."""
-    metrics: Annotated[tuple[Identifier | NamedMetric, ...], Field(min_length=1, max_length=32)]
+    metrics: Annotated[tuple[MetricRef, ...], Field(min_length=1, max_length=32)]
     """Ready-made metrics by name, as accuracy, f1, mse and r2, or your own as `{name, object}`."""
     dataset: Identifier | None = None
     """Name of an immutable snapshot that pins the rows; it is taken when there is none of that name."""
