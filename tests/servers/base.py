@@ -176,7 +176,7 @@ class Server(ABC):
     def run_once(self, *command: str) -> None:
         """Run a set-up command under the server's account."""
         user = self.user
-        done = subprocess.run(  # noqa: S603 the command is one of ours
+        done = subprocess.run(
             command,
             cwd=self.directory,
             stdin=subprocess.DEVNULL,

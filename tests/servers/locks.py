@@ -26,6 +26,7 @@ class FileLock:
         end = time.monotonic() + deadline
         while not self.try_take(shared=shared):
             if time.monotonic() > end:
+                self.release()
                 raise Unavailable(f"{self.path}: another process kept this lock for {deadline:.0f} s")
             time.sleep(0.02)
 

@@ -107,15 +107,12 @@ def root() -> Iterator[Path]:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_server_and_its_folder_are_gone_when_its_session_is_killed(kind: type[Server], root: Path) -> None:
+    script = (
+        f"from pathlib import Path; from {kind.__module__} import start\n"
+        f"with start(Path({str(root)!r})) as server: print('ready', flush=True); input()"
+    )
     session = subprocess.Popen(
-        [
-            *(sys.executable, "-c"),
-            f"from pathlib import Path; from {kind.__module__} import start\n"
-            f"with start(Path({str(root)!r})) as server: print('ready', flush=True); input()",
-        ],
-        cwd=REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        [sys.executable, "-c", script], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     with session:
         assert session.stdout is not None
