@@ -1,0 +1,54 @@
+# Every target works on a fresh clone: what is missing is installed first, into .venv, and said.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+# More workers than processors only make the timed tests wait.
+WORKERS ?= 2
+# What to test, and further options for pytest: make test TESTS='tests/unit -k query'
+TESTS ?=
+
+.PHONY: help quickstart test lint format bench generate lock clean setup
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quickstart: ## install what it takes, apply examples/01-digits, show the result
+	@scripts/setup quickstart
+	@SUPERDUPER_HOME=.superduper .venv/bin/superduper apply -f examples/01-digits
+
+test: setup ## run all tests, on real servers that are started and stopped with them
+	@$(PYTHON) -m pytest -q -n $(WORKERS) $(TESTS)
+
+lint: setup ## style, types, layers, file lengths, generated files
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
+	scripts/ci-file-lengths.sh
+	$(PYTHON) scripts/generate.py --check
+
+format: setup ## put the sources into shape
+	$(PYTHON) -m ruff check --fix
+	$(PYTHON) -m ruff format
+
+bench: setup ## measure, beside the raw floor of the same run
+	$(PYTHON) -m bench $(BENCH)
+
+generate: setup ## write the generated files anew
+	$(PYTHON) scripts/generate.py
+
+lock: setup ## resolve requirements/*.txt anew, with hashes
+	rm -f requirements/*.txt
+	$(LOCK) pyproject.toml requirements/build.in --extra image --extra numpy --extra sklearn -o requirements/runtime.txt
+	$(LOCK) pyproject.toml requirements/build.in --all-extras --group dev -c requirements/runtime.txt -o requirements/dev.txt
+
+LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-annotate --custom-compile-command 'make lock'
+
+clean: ## remove what the other targets made here
+	rm -rf .venv .superduper .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup:
+	@scripts/setup test
