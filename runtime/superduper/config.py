@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from superduper.errors import ConfigError, nearest
+from superduper.uris import without_password
 
 PREFIX = "SUPERDUPER_"
 CONFIG_FILE, SECRETS_DIR = "SUPERDUPER_CONFIG", "SUPERDUPER_SECRETS_DIR"
@@ -108,7 +109,7 @@ class Settings(BaseSettings):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """What is shown, without passwords."""
         for key, value in super().__repr_args__():
-            yield key, re.sub(r"//([^:/@]*):[^/]*@", r"//\1:***@", value) if isinstance(value, str) else value
+            yield key, without_password(value) if key in URIS and value is not None else value
 
     @classmethod
     def settings_customise_sources(
@@ -125,6 +126,7 @@ class Settings(BaseSettings):
         return tuple(sources)
 
 
+URIS = ("databackend", "metadata", "artifact_store")
 SETTINGS = frozenset(Settings.model_fields)
 _reading = Lock()
 CFG: Settings
@@ -223,6 +225,6 @@ def _explained(error: ValidationError, where: Any) -> ConfigError:
         if found["type"] == "extra_forbidden":
             return _unknown(key, where(key))
         # A URI may hold a password, so what was given is shown for plain settings only.
-        shown = ":" if key in ("databackend", "metadata", "artifact_store") else f" {found['input']!r}:"
+        shown = ":" if key in URIS else f" {found['input']!r}:"
         problems.append(f"{key}{shown} {found['msg'].removeprefix('Value error, ')} ({where(key)})")
     return ConfigError("; ".join(problems))

@@ -21,10 +21,10 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from superduper import config
 from superduper.errors import AccessDenied, MissingExtra, StoreError, SuperduperError, Unreachable, UriError
+from superduper.uris import without_password as without_password
 
-CONNECT_TIMEOUT = 10
-"""Seconds that a server has to answer."""
 BUSY_TIMEOUT = 30
 """Seconds that a writer of SQLite waits for another one."""
 MEMORY = ":memory:"
@@ -52,14 +52,6 @@ def sqlite_path(uri: str) -> str:
     return path
 
 
-def without_password(uri: str) -> str:
-    """The URI with its password replaced by ``***``."""
-    scheme, mark, rest = uri.partition("://")
-    login, at, host = rest.rpartition("@")
-    user, colon, _ = login.partition(":")
-    return f"{scheme}{mark}{user}{colon}{'***' if colon else ''}{at}{host}"
-
-
 def open_sqlite(uri: str) -> Engine:
     """An engine on a file, in WAL mode; a transaction that will write begins with the option ``write``."""
     path = sqlite_path(uri)
@@ -74,7 +66,6 @@ def open_sqlite(uri: str) -> Engine:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         if path != MEMORY:
             _use_wal(connection)
-            connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 
     # The memory of a connection is its own: all threads take turns on one.
@@ -106,7 +97,7 @@ def open_server(uri: str) -> Engine:
         raise UriError(f"{without_password(uri)}: it names no database, as in {scheme}://user:password@host/database")
     engine = create_engine(
         url,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT},
+        connect_args={"connect_timeout": max(1, round(config.CFG.connect_timeout))},
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
         pool_size=8,
