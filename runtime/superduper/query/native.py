@@ -116,11 +116,11 @@ def apply_steps(root: Callable[[str], Any], table: str, steps: Sequence[Step]) -
         if operation == ATTRIBUTE:
             made = _attribute(made, args[0])
             continue
-        args = tuple(_resolved(root, argument) for argument in args)
+        given = [_resolved(root, argument) for argument in args]
         if operation == CALL:
-            made = made(*args, **{name: _resolved(root, argument) for name, argument in kwargs.items()})
+            made = made(*given, **{name: _resolved(root, argument) for name, argument in kwargs.items()})
         else:
-            made = _APPLY[operation](made, *args)
+            made = _APPLY[operation](made, *given)
     return made
 
 

@@ -6,8 +6,9 @@ Values are left as given: encoding them by the schema is the datalayer's busines
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from superduper.errors import QueryError, nearest
@@ -152,7 +153,7 @@ def _pushed(field: str, value: object) -> tuple[Plain, ...]:
 
 def _no_conflicts(fields: list[str]) -> None:
     ordered = sorted(fields, key=lambda name: name.split("."))
-    for one, two in zip(ordered, ordered[1:], strict=False):
+    for one, two in itertools.pairwise(ordered):
         if one == two or two.startswith(one + "."):
             raise QueryError(f"an update changes {one!r} and {two!r} at once: keep one of them")
 
@@ -221,13 +222,6 @@ def parse_window(name: str, number: object) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise QueryError(f"{name} takes a whole number from 0 on, not {number!r}")
     return number
-
-
-def check_arguments(method: str, given: Mapping[str, object], known: Mapping[str, Callable[..., object] | None]) -> None:
-    """Raises QueryError for an argument that ``method`` does not have, naming the nearest."""
-    for name in given:
-        if name not in known:
-            raise QueryError(f"{method}() has no argument {name!r}{nearest(name, known)}")
 
 
 def _field_name(name: object, where: str) -> str:

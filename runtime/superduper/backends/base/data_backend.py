@@ -8,11 +8,13 @@ datetimes in UTC with a zone, floats as floats, booleans as booleans.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from superduper.query.ast import Filter, Plain, Select, Update
+from superduper.query.native import Step
 from superduper.query.tables import TableDef
 
 Row = dict[str, Plain]
@@ -44,7 +46,7 @@ class Abilities:
 class DataBackend(ABC):
     """A connection to one database. Safe to use from several threads; reopens itself after a fork."""
 
-    abilities: ClassVar[Abilities]
+    abilities: Abilities
     uri: str
     """As given, with the password replaced by ``***``."""
 
@@ -114,9 +116,24 @@ class DataBackend(ABC):
         The caller may write to ``outputs`` between two batches.
         """
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that this thread does within is kept together or not at all.
+
+        Where ``abilities.transactions`` is false, each call counts for itself.
+        """
+        yield
+
     @abstractmethod
-    def native(self, table: TableDef, steps: Sequence[tuple[str, tuple[Any, ...], Mapping[str, Any]]]) -> Any:
-        """Apply the client's own methods to its own table or collection object, one after the other."""
+    def native_names(self, table: TableDef) -> frozenset[str]:
+        """What the client's own table or collection object offers: its methods, and columns where it has them."""
+
+    @abstractmethod
+    def native(self, table: TableDef, steps: Sequence[Step]) -> Any:
+        """Apply recorded steps to the client's own table or collection object and run what they make.
+
+        Rows of an SQL system are dictionaries; a MongoDB client's results are as it gives them.
+        """
 
     @abstractmethod
     def close(self) -> None:
