@@ -15,7 +15,7 @@ help: ## list the targets
 
 quickstart: ## install what it takes, apply examples/01-digits, show the result
 	@scripts/setup quickstart
-	@SUPERDUPER_HOME=.superduper .venv/bin/superduper apply -f examples/01-digits
+	@.venv/bin/superduper apply -f examples/01-digits
 
 test: setup ## run all tests, on real servers that are started and stopped with them
 	@$(PYTHON) -m pytest -q -n $(WORKERS) $(TESTS)
