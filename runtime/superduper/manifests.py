@@ -148,7 +148,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
+        super().increase_indent(flow=flow, indentless=False)
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -225,10 +225,10 @@ class _Loader:
             self.problems.append(f"{file}:{document.line_of(path)}: {name}{message}")
 
     def refuse(self, value: Any) -> None:
-        parts = [value.get(part) for part in ("metadata", "spec")] if isinstance(value, dict) else []
-        metadata, spec = (part if isinstance(part, dict) else {} for part in parts or ({}, {}))
-        names = {name for name in (metadata.get("name"), spec.get("identifier")) if isinstance(name, str)}
-        kind = value.get("kind") if isinstance(value, dict) else None
+        outer = value if isinstance(value, dict) else {}
+        kind, metadata, spec = outer.get("kind"), outer.get("metadata"), outer.get("spec")
+        given = [part.get(key) for part, key in ((metadata, "name"), (spec, "identifier")) if isinstance(part, dict)]
+        names = {name for name in given if isinstance(name, str)}
         if isinstance(kind, str) and kind in self.refused and names:
             self.refused[kind] |= names
         else:

@@ -122,7 +122,9 @@ class _Reader:
             value = self.value(node, ())
         except _TooMuchError:
             self.note(node, f"more than {MAX_VALUES:,} values or {MAX_DEPTH} levels, each use of an alias counted")
-        return Document(value, line, node.end_mark.line + 1, self.lines, self.problems)
+        # A block ends where the next token begins: at the start of a line that is no part of it.
+        last = node.end_mark.line + (1 if node.end_mark.column else 0)
+        return Document(value, line, last, self.lines, self.problems)
 
     def note(self, node: yaml.Node, message: str) -> None:
         self.problems.append(Problem(node.start_mark.line + 1, message))

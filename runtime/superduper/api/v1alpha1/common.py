@@ -15,7 +15,7 @@ API_VERSION: Final = "superduper.io/v1alpha1"
 
 IDENTIFIER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-SECRET_NAME_PATTERN = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
+SUBDOMAIN_PATTERN = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 KEY_PATTERN = r"^[-._a-zA-Z0-9]+$"
 FIELD_NAME_PATTERN = r"^[^$.\x00][^.\x00]*$"
 TABLE_PATTERN = r"^(outputs\.)?[A-Za-z_][A-Za-z0-9_-]*$"
@@ -29,7 +29,7 @@ QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 IN_WORDS = {
     IDENTIFIER_PATTERN: "letters, digits, _ and -, starting with a letter or _",
     NAME_PATTERN: "lower-case letters, digits and -, starting and ending with a letter or digit",
-    SECRET_NAME_PATTERN: "lower-case letters, digits, - and ., starting and ending with a letter or digit",
+    SUBDOMAIN_PATTERN: "lower-case letters, digits, - and ., starting and ending with a letter or digit",
     KEY_PATTERN: "letters, digits, -, _ and .",
     FIELD_NAME_PATTERN: "no '.', and no '$' at the start",
     TABLE_PATTERN: "the identifier of a table, or outputs.MODEL",
@@ -44,7 +44,7 @@ IN_WORDS = {
 
 Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN, min_length=1, max_length=63)]
 ObjectName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, min_length=1, max_length=63)]
-SecretName = Annotated[str, StringConstraints(pattern=SECRET_NAME_PATTERN, min_length=1, max_length=253)]
+SubdomainName = Annotated[str, StringConstraints(pattern=SUBDOMAIN_PATTERN, min_length=1, max_length=253)]
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN, min_length=1, max_length=253)]
 FieldName = Annotated[str, StringConstraints(pattern=FIELD_NAME_PATTERN, min_length=1, max_length=63)]
 TableName = Annotated[str, StringConstraints(pattern=TABLE_PATTERN, min_length=1, max_length=71)]
@@ -139,7 +139,7 @@ class DatalayerRef(Spec):
 class SecretKeyRef(Spec):
     """One key of a Secret of the same namespace."""
 
-    name: SecretName
+    name: SubdomainName
     """Name of the Secret."""
     key: Key
     """Key within the Secret."""
@@ -148,7 +148,7 @@ class SecretKeyRef(Spec):
 class ConfigMapKeyRef(Spec):
     """One key of a ConfigMap of the same namespace."""
 
-    name: SecretName
+    name: SubdomainName
     """Name of the ConfigMap."""
     key: Key
     """Key within the ConfigMap."""
@@ -157,7 +157,7 @@ class ConfigMapKeyRef(Spec):
 class SecretRef(Spec):
     """A whole Secret of the same namespace."""
 
-    name: SecretName
+    name: SubdomainName
     """Name of the Secret."""
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from superduper.api.v1alpha1.common import (
     NO_RESERVED_FIELD,
+    RESERVED_FIELDS,
     Code,
     ComponentResource,
     ComponentSpec,
@@ -76,8 +77,8 @@ class TableSpec(ComponentSpec):
         Rule("primary_key_is_str_or_int", "the primary key's field must have type str or int", key_is_scalar),
         Rule(
             "primary_key_not_reserved",
-            "primaryKey must not begin with _: such names are superduper's own",
-            lambda spec: not spec.primary_key.startswith("_"),
+            f"primaryKey must not be {', '.join(RESERVED_FIELDS)}: superduper writes these",
+            lambda spec: spec.primary_key not in RESERVED_FIELDS,
         ),
     )
 
