@@ -1,83 +1,26 @@
-"""The seam to an object store: the verbs of object stores, atomic and stateless.
-
-A key is a relative name with ``/`` between its parts, of letters, digits, ``.``, ``_`` and ``-``. What lies under
-a key is whole or absent, never half-written. Content addressing, packs, trees, verification and garbage
-collection stand above this seam, in ``superduper.artifacts``, once for all stores.
-"""
+"""The seam to an object store, as backends import it; it is defined in ``superduper.artifacts.seam``."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from superduper.artifacts.seam import ArtifactStore, Buffer, ObjectInfo
 
-Buffer = bytes | bytearray | memoryview
+__all__ = ["ArtifactStore", "Buffer", "ObjectInfo", "check_key"]
 
 
-class ObjectInfo(NamedTuple):
-    """What a store knows of an object. ``modified`` is in seconds since 1970, by the store's own clock."""
+def check_key(key: str) -> str:
+    """The key itself, if it cannot leave the store's folder or prefix.
 
-    key: str
-    size: int
-    modified: float
+    Keys are made by the content layer; a forged one is a fault in a caller, never something to repair.
+    """
+    from superduper.errors import InvalidReference
+
+    parts = key.split("/")
+    if not key.isascii() or not all(p and not p.startswith(".") and _ALLOWED.issuperset(p) for p in parts):
+        raise InvalidReference(
+            "a key is made of letters, digits, '.', '_' and '-', in parts between '/' that do not start with '.'",
+            reference=repr(key)[:100],
+        )
+    return key
 
 
-class ArtifactStore(ABC):
-    """A place for objects. Safe to use from several threads; reopens itself after a fork."""
-
-    uri: str
-    """As given, without secrets."""
-
-    @abstractmethod
-    def put(self, key: str, body: Buffer | Iterable[Buffer], *, overwrite: bool = True) -> bool:
-        """Store durably, at once or not at all. False, and nothing changed, if it exists and may not be overwritten.
-
-        Raises StoreError when the disk is full or the store refuses.
-        """
-
-    @abstractmethod
-    def get(self, key: str) -> bytes:
-        """The whole object. Raises KeyError where there is none."""
-
-    @abstractmethod
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """At most ``length`` bytes from ``start``; fewer at the end. Raises KeyError."""
-
-    @abstractmethod
-    def head(self, key: str) -> ObjectInfo | None:
-        """Size and time, or None."""
-
-    @abstractmethod
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects whose key starts with the prefix."""
-
-    @abstractmethod
-    def delete(self, keys: Sequence[str]) -> None:
-        """Remove; what is not there is passed over."""
-
-    @abstractmethod
-    def touch(self, key: str) -> bool:
-        """Set ``modified`` to now; False where the store cannot or the object is gone."""
-
-    @abstractmethod
-    def move(self, key: str, to: str) -> None:
-        """Give the object another key, replacing what is there. Raises KeyError."""
-
-    def path(self, key: str) -> Path | None:
-        """Where the object is an ordinary local file, its path: it may be mapped, never changed."""
-        return None
-
-    def url(self, key: str, expires: float) -> str:
-        """An address from which it can be read for ``expires`` seconds without credentials. Raises Unsupported."""
-        from superduper.errors import Unsupported
-
-        raise Unsupported(f"{self.uri} has no addresses to hand out; read the handle, or use an s3:// store")
-
-    @abstractmethod
-    def drop(self) -> None:
-        """Remove every object."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Give back connections."""
+_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")

@@ -1,0 +1,94 @@
+"""The seam to an object store: the verbs of object stores, atomic and stateless.
+
+A key is a relative name with ``/`` between its parts, of letters, digits, ``.``, ``_`` and ``-``. What lies under
+a key is whole or absent, never half-written. Content addressing, packs, trees, verification and garbage
+collection stand above this seam, once for all stores. It is defined here, below the backends that fill it, and
+is known to them as ``superduper.backends.base.artifacts``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["ArtifactStore", "Buffer", "ObjectInfo"]
+
+Buffer = bytes | bytearray | memoryview
+
+
+class ObjectInfo(NamedTuple):
+    """What a store knows of an object. ``modified`` is in seconds since 1970, by the store's own clock."""
+
+    key: str
+    size: int
+    modified: float
+
+
+class ArtifactStore(ABC):
+    """A place for objects. Safe to use from several threads and after a fork."""
+
+    uri: str
+    """As given, without secrets."""
+
+    parallel: int = 1
+    """How many requests are worth having under way at once: 1 where each is answered on the spot."""
+
+    @abstractmethod
+    def put(self, key: str, body: Buffer | Iterable[Buffer], *, overwrite: bool = True) -> bool:
+        """Store durably, at once or not at all. False, and nothing changed, if it exists and may not be overwritten.
+
+        An error raised by the body's iterator passes through and leaves nothing behind. Raises StoreError when
+        the disk is full or the store refuses.
+        """
+
+    @abstractmethod
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises KeyError where there is none."""
+
+    @abstractmethod
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """At most ``length`` bytes from ``start``; fewer at the end. Raises KeyError."""
+
+    @abstractmethod
+    def head(self, key: str) -> ObjectInfo | None:
+        """Size and time, or None."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects whose key starts with the prefix, in any order."""
+
+    @abstractmethod
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove; what is not there is passed over."""
+
+    @abstractmethod
+    def move(self, key: str, to: str) -> None:
+        """Give the object another key, replacing what is there. Raises KeyError."""
+
+    @abstractmethod
+    def existing(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that lie at the store's root (no ``/`` in them) and exist; cheap for many."""
+
+    @abstractmethod
+    def clean(self, before: float, *, dry_run: bool = False) -> tuple[int, int]:
+        """Remove what writes cut short before that time left behind; (count, bytes)."""
+
+    def path(self, key: str) -> Path | None:
+        """Where objects are ordinary local files, the path for that key: it may be mapped, never changed."""
+        return None
+
+    def url(self, key: str, expires: float) -> str:
+        """An address from which it can be read for ``expires`` seconds without credentials. Raises Unsupported."""
+        from superduper.errors import Unsupported
+
+        raise Unsupported(f"{self.uri} has no addresses to hand out; read the handle, or use an s3:// store")
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Remove every object."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back connections."""

@@ -1,0 +1,247 @@
+"""Writing payloads: hashed, stored once, durable at ``flush``."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from superduper.artifacts.chunks import CHUNK, ChunkHashes, chunk_key, pieces
+from superduper.artifacts.copies import Copy, copies, set_aside
+from superduper.artifacts.digests import HASHERS
+from superduper.artifacts.index import Place
+from superduper.artifacts.lease import Lease, collector_at_work
+from superduper.artifacts.packs import PACK_BYTES, SMALL, body, body_of_one, fresh_key
+from superduper.artifacts.reference import blob
+from superduper.artifacts.seam import Buffer
+from superduper.artifacts.tree import Symlinks, Tree, scan
+from superduper.errors import ArtifactCollision, EncodeError, StoreError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from superduper.artifacts.store import Artifacts
+
+__all__ = ["Writer"]
+
+#: More payloads than this at a flush go into a pack; so many or fewer become a file each.
+_LOOSE = 16
+
+Chunks = Callable[[], Iterator[Buffer]]
+
+
+class Writer:
+    """Stores payloads under a lease. Use it in a ``with`` that ends after the rows are committed. Safe under threads.
+
+    Payloads of at most 1 MiB wait in memory, 64 MiB together, until ``flush``, or the end of the ``with``; if that
+    ends by an error they are dropped.
+    """
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts, self._store = artifacts, artifacts.store
+        self._hasher, self._width = HASHERS[artifacts.width], artifacts.width
+        self._lease = Lease(artifacts.store)
+        self._lock = threading.RLock()
+        self._pending: dict[bytes, bytes] = {}
+        self._pending_bytes = 0
+        self._trees: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._lease.take()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self._pending.clear()
+            self._lease.release()
+
+    def put(self, data: Buffer) -> str:
+        """Store bytes; gives their id at once. They are durable after ``flush``.
+
+        Raises StoreError where the store refuses, ArtifactCollision where other bytes have the same id.
+        """
+        raw = self._hasher(data).digest()
+        size = len(data)
+        if size > SMALL:
+            view = memoryview(data)
+            self._put_large(raw.hex(), partial(pieces, view))
+            return raw.hex()
+        with self._lock:
+            held = self._pending.get(raw)
+            if held is None:
+                self._pending[raw] = data if type(data) is bytes else bytes(data)
+                self._pending_bytes += size
+                if self._pending_bytes >= PACK_BYTES:
+                    self._flush_pending()
+            elif held != data:
+                raise self._collision(raw.hex())
+        return raw.hex()
+
+    def put_path(self, path: str | os.PathLike[str], *, symlinks: Symlinks = "refuse") -> str:
+        """Store a file or directory as a tree; gives the tree's id. Files are streamed, never held whole.
+
+        ``symlinks="keep"`` stores links that stay within the directory as links; else they are refused.
+        Raises EncodeError where there is no such path or something cannot be stored.
+        """
+        root = Path(path)
+        # Only the last part of an absolute path is the thing's own name; '.' and '..' are none.
+        name = os.path.basename(os.path.abspath(root))
+        try:
+            entries = tuple(scan(root, symlinks, self._put_file))
+        except StoreError:
+            raise
+        except OSError as error:
+            raise EncodeError(f"{error.filename or root}: cannot be read: {error.strerror or error}") from error
+        if not name:
+            raise EncodeError(f"{root}: the root of the file system has no name; store a directory in it")
+        id = self.put(Tree(name, entries).dump())
+        with self._lock:
+            self._trees.add(id)
+        return id
+
+    def _put_file(self, path: str) -> tuple[str, int]:
+        with open(path, "rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
+            if size <= SMALL:
+                data = handle.read(SMALL + 1)
+                if len(data) <= SMALL:
+                    return self.put(data), len(data)
+        hasher, size = self._hasher(), 0
+        for chunk in _read(path):
+            hasher.update(chunk)
+            size += len(chunk)
+        id = hasher.hexdigest()
+        self._put_large(id, lambda: self._unchanged(path, id))
+        return id, size
+
+    def _unchanged(self, path: str, id: str) -> Iterator[bytes]:
+        """A file's chunks; raises at the end if they are not what was hashed before."""
+        hasher = self._hasher()
+        for chunk in _read(path):
+            hasher.update(chunk)
+            yield chunk
+        if hasher.hexdigest() != id:
+            raise EncodeError(f"{path} changed while it was being stored; try again when nothing writes to it")
+
+    def flush(self) -> None:
+        """All that was put is durable when this returns."""
+        with self._lock:
+            self._flush_pending()
+            if self._trees:
+                self._mark_trees()
+
+    def _flush_pending(self) -> None:
+        if not self._pending:
+            return
+        known = self._artifacts.places([raw.hex() for raw in self._pending])
+        if known:
+            self._lease.claim(known)
+        collecting = collector_at_work(self._store)
+        new = dict(self._pending)
+        if known and not collecting:
+            for id in self._equal(known):
+                del new[bytes.fromhex(id)]
+        if len(new) > _LOOSE or (new and collecting):
+            self._store.put(fresh_key(), body(new.items(), self._width))
+        elif new:
+            list(self._artifacts.each(lambda item: self._store.put(item[0].hex(), item[1]), list(new.items())))
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _mark_trees(self) -> None:
+        """Say which ids are trees, so that the collector knows that they keep other blobs alive."""
+        self._lease.claim(self._trees)
+        # A mark that exists may be about to be swept: one of a new name is not.
+        suffix = f".{uuid.uuid4().hex}" if collector_at_work(self._store) else ""
+        for id in self._trees:
+            self._store.put(f"trees/{id}{suffix}", b"")
+        self._trees.clear()
+
+    def _equal(self, known: dict[str, Place | None]) -> Iterator[str]:
+        """Those of the pending payloads whose stored bytes are the same; what is damaged is set aside."""
+        by_pack: dict[str, list[tuple[str, Place]]] = {}
+        others: list[str] = []
+        for id, place in known.items():
+            if place is None:
+                others.append(id)
+            else:
+                by_pack.setdefault(place[0].key, []).append((id, place))
+        for held in by_pack.values():
+            try:
+                stored = held[0][1][0].read_many([place[1:] for _, place in held])
+            except KeyError:
+                others.extend(id for id, _ in held)
+                continue
+            for (id, _), data in zip(held, stored, strict=True):
+                if data == self._pending[bytes.fromhex(id)]:
+                    yield id
+                else:
+                    others.append(id)
+        for id in others:
+            payload = self._pending[bytes.fromhex(id)]
+            if self._same(id, len(payload), lambda payload=payload: pieces(payload)):  # type: ignore[misc]
+                yield id
+
+    def _put_large(self, id: str, chunks: Chunks) -> None:
+        hashes = ChunkHashes.of(chunks(), self._width)
+        known = self._artifacts.places([id])
+        if known:
+            self._lease.claim(known)
+        collecting = collector_at_work(self._store)
+        if known and not collecting and self._same(id, hashes.size, chunks):
+            return
+        self._store.put(chunk_key(id), hashes.dump())
+        if collecting:
+            self._store.put(fresh_key(), body_of_one(bytes.fromhex(id), hashes.size, chunks()))
+        else:
+            self._store.put(id, chunks())
+
+    def _same(self, id: str, size: int, chunks: Chunks) -> bool:
+        """Whether a stored copy is equal. If none is, damaged ones are set aside; a sound one is a collision."""
+        differing: list[Copy] = []
+        for copy in copies(self._store, self._artifacts.index, id):
+            try:
+                if copy.size == size and all(map(_equal, copy.parts(CHUNK), chunks())):
+                    return True
+            except KeyError:
+                continue
+            differing.append(copy)
+        for copy in differing:
+            if copy.sound():
+                raise self._collision(id)
+            set_aside(copy)
+        return False
+
+    def _collision(self, id: str) -> ArtifactCollision:
+        return ArtifactCollision(
+            f"other bytes with the same {self._artifacts.hash} are stored; set the hash to sha256 (nothing was stored)",
+            reference=blob(id),
+            store=self._store.uri,
+        )
+
+
+def _equal(stored: Buffer, given: Buffer) -> bool:
+    return bytes(stored) == bytes(given)
+
+
+def _read(path: str) -> Iterator[bytes]:
+    with open(path, "rb", buffering=0) as handle:
+        while chunk := _fill(handle.read, CHUNK):
+            yield chunk
+
+
+def _fill(read: Callable[[int], bytes | None], length: int) -> bytes:
+    """A whole chunk though a read may give less (a pipe or network file system does)."""
+    chunk = read(length) or b""
+    while 0 < len(chunk) < length and (more := read(length - len(chunk))):
+        chunk += more
+    return chunk
