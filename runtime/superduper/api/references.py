@@ -8,11 +8,8 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from superduper.api.located import Path
 from superduper.api.v1alpha1 import KINDS, Datalayer, DataType, Model, Object, Spec, Table
-from superduper.api.v1alpha1.common import Code
+from superduper.api.v1alpha1.common import OUTPUTS, Code
 from superduper.errors import nearest
-
-OUTPUTS = "outputs."
-"""A table of this name's beginning holds the outputs of the model that the rest names."""
 
 
 class Reference(NamedTuple):

@@ -59,7 +59,7 @@ def names(manifests: list[Manifest]) -> list[str]:
 
 
 def test_objects_come_in_the_order_in_which_they_are_applied() -> None:
-    found = read(model("b", "outputs.a"), model("a"), TABLE, DATATYPE, DATALAYER)
+    found = read(model("b", "_outputs__a"), model("a"), TABLE, DATATYPE, DATALAYER)
     assert names(found) == ["Datalayer/d", "DataType/image", "Table/t", "Model/a", "Model/b"]
 
 
@@ -207,7 +207,7 @@ def test_one_name_is_given_once() -> None:
 
 
 def test_references_reach_what_is_known_already() -> None:
-    text = io.StringIO(text_of(TABLE, model("m", "outputs.old")))
+    text = io.StringIO(text_of(TABLE, model("m", "_outputs__old")))
     found = load(["-"], known={"Datalayer": ["d"], "DataType": ["image"], "Model": ["old"]}, stdin=text)
     assert names(found) == ["Table/t", "Model/m"]
 
@@ -232,7 +232,7 @@ def test_inputs_and_targets_must_be_fields_of_their_table() -> None:
 
 
 def test_models_that_read_each_others_outputs_are_refused() -> None:
-    assert problems(DATALAYER, model("a", "outputs.b"), model("b", "outputs.a")) == [
+    assert problems(DATALAYER, model("a", "_outputs__b"), model("b", "_outputs__a")) == [
         "the models' tables form a circle: each reads the outputs of the next"
     ]
 

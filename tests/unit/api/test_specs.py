@@ -60,7 +60,7 @@ ACCEPTED: list[tuple[str, type[Any], dict[str, Any]]] = [
     ("pickled code", ModelSpec, {"object": {"pickle": SHA1}}),
     ("an empty list of args still calls", ModelSpec, {"object": {**CODE, "args": []}}),
     ("an object that works on the fitted model", ModelSpec, {"object": CODE, "training": {"object": CODE, **PREDICT}}),
-    ("outputs of another model as table", ModelSpec, {"object": CODE, "predict": {**PREDICT, "table": "outputs.m"}}),
+    ("outputs of another model as table", ModelSpec, {"object": CODE, "predict": {**PREDICT, "table": "_outputs__m"}}),
     ("positions and arguments as inputs", ModelSpec, {"object": CODE, "predict": {**PREDICT, "inputs": {"0": "x"}}}),
     (
         "metrics by name and of one's own",
@@ -332,9 +332,9 @@ def test_objects_are_named_and_belong_to_a_datalayer(data: dict[str, Any], messa
 
 def test_a_model_tells_the_tables_that_it_reads() -> None:
     spec = ModelSpec.model_validate(
-        {"training": {"object": CODE, **PREDICT}, "predict": {**PREDICT, "table": "outputs.m"}}
+        {"training": {"object": CODE, **PREDICT}, "predict": {**PREDICT, "table": "_outputs__m"}}
     )
-    assert spec.tables == ("t", "outputs.m")
+    assert spec.tables == ("t", "_outputs__m")
 
 
 def test_args_or_kwargs_mean_that_the_callable_is_called() -> None:

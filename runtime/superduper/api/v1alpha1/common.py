@@ -18,7 +18,6 @@ NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 SUBDOMAIN_PATTERN = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 KEY_PATTERN = r"^[-._a-zA-Z0-9]+$"
 FIELD_NAME_PATTERN = r"^[^$.\x00][^.\x00]*$"
-TABLE_PATTERN = r"^(outputs\.)?[A-Za-z_][A-Za-z0-9_-]*$"
 ARTIFACT_PATTERN = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
 DURATION_PATTERN = r"^[1-9][0-9]{0,5}[smhd]$"
 DOTTED_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
@@ -26,13 +25,15 @@ ARGUMENT_PATTERN = r"^([0-9]|[1-9][0-9]|[A-Za-z_][A-Za-z0-9_]*)$"
 URI_PATTERN = r"^[A-Za-z][A-Za-z0-9+.-]*:"
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 
+OUTPUTS = "_outputs__"
+"""A table whose name begins so holds the outputs of the model that the rest names."""
+
 IN_WORDS = {
     IDENTIFIER_PATTERN: "letters, digits, _ and -, starting with a letter or _",
     NAME_PATTERN: "lower-case letters, digits and -, starting and ending with a letter or digit",
     SUBDOMAIN_PATTERN: "lower-case letters, digits, - and ., starting and ending with a letter or digit",
     KEY_PATTERN: "letters, digits, -, _ and .",
     FIELD_NAME_PATTERN: "no '.', and no '$' at the start",
-    TABLE_PATTERN: "the identifier of a table, or outputs.MODEL",
     ARTIFACT_PATTERN: "40 or 64 lower-case hexadecimal digits",
     DURATION_PATTERN: "a number and one of s, m, h and d, as 15m",
     DOTTED_PATTERN: "a Python name, dotted where needed, as package.module",
@@ -47,7 +48,7 @@ ObjectName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, min_length=1
 SubdomainName = Annotated[str, StringConstraints(pattern=SUBDOMAIN_PATTERN, min_length=1, max_length=253)]
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN, min_length=1, max_length=253)]
 FieldName = Annotated[str, StringConstraints(pattern=FIELD_NAME_PATTERN, min_length=1, max_length=63)]
-TableName = Annotated[str, StringConstraints(pattern=TABLE_PATTERN, min_length=1, max_length=71)]
+TableName = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN, min_length=1, max_length=73)]
 ArtifactId = Annotated[str, StringConstraints(pattern=ARTIFACT_PATTERN, max_length=64)]
 Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN, max_length=7)]
 DottedName = Annotated[str, StringConstraints(pattern=DOTTED_PATTERN, max_length=253)]

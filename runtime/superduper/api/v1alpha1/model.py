@@ -96,7 +96,7 @@ POSITIONS_WITHOUT_GAP = Rule(
 
 class _TakesInputs(Spec):
     table: TableName
-    """Identifier of the table, or `outputs.MODEL` for the outputs of another model."""
+    """Identifier of the table, or `_outputs__MODEL` for the outputs of another model."""
     inputs: InputFields
     """Fields that the callable is given: a list, or a map from argument (or position) to field."""
     filter: FilterDocument | None = None
@@ -233,7 +233,7 @@ class ModelSpec(ComponentSpec):
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Tables that it reads, each once: identifiers, or ``outputs.MODEL``."""
+        """Tables that it reads, each once: identifiers, or ``_outputs__MODEL``."""
         parts = (self.training, self.predict, self.validation)
         return tuple(dict.fromkeys(part.table for part in parts if part is not None))
 
