@@ -38,7 +38,9 @@ _ALLOWED: dict[ColumnType, tuple[type, ...]] = {
 }
 
 
-def columns_of(table: TableDef, rows: Sequence[Row], *, nan: bool) -> list[Sequence[Plain]]:
+def columns_of(
+    table: TableDef, rows: Sequence[Row], *, nan: bool, schemaless: bool = False
+) -> list[Sequence[Plain]]:
     """The rows' values by column, in the order of the table's columns, checked against its types.
 
     Fields that a row lacks are null. Raises SchemaMismatch, naming row and field, for a value of another type,
@@ -50,7 +52,7 @@ def columns_of(table: TableDef, rows: Sequence[Row], *, nan: bool) -> list[Seque
         picked = list(map(pick, rows))
     except KeyError:
         picked = [tuple(map(row.get, names)) for row in rows]
-    if set(map(len, rows)) != {len(names)}:
+    if not schemaless and set(map(len, rows)) != {len(names)}:
         _no_unknown_fields(table, rows)
     columns: list[Sequence[Plain]] = list(zip(*picked, strict=True))
     keys = columns[names.index(table.primary_key)]

@@ -78,10 +78,11 @@ class SQLiteDialect(SqlDialect):
         return text.op("REGEXP", is_comparison=True)(sa.literal(f"(?i){pattern}" if ignore_case else pattern, sa.String()))
 
     def one_of(self, column: Clause, values: Sequence[Any]) -> Clause:
+        compared = column
         if values and isinstance(values[0], bytes):
-            listed, compared = json.dumps([value.hex().upper() for value in values]), sa.func.hex(column)
-        else:
-            listed, compared = json.dumps(values), column
+            # JSON has no bytes; their hexadecimal digits say the same.
+            values, compared = [value.hex().upper() for value in values], sa.func.hex(column)
+        listed = json.dumps(values)
         each = sa.func.json_each(sa.literal(listed, sa.String())).table_valued("value")
         return compared.in_(sa.select(each.c.value))
 
