@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -94,6 +94,10 @@ class MetaDataStore(ABC):
     @abstractmethod
     def versions(self, type_id: str, identifier: str) -> list[int]:
         """Version numbers, ascending; empty where there is no such component."""
+
+    @abstractmethod
+    def state(self) -> Hashable:
+        """A token that changes whenever any process adds or removes a component; cheap to ask for."""
 
     @abstractmethod
     def remove_component(self, type_id: str, identifier: str, version: int | None = None) -> None:

@@ -8,7 +8,7 @@ MongoDB gives a meaning to, as ``$gt``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -95,6 +95,12 @@ class MongoMetaDataStore(MetaDataStore):
                     raise
                 return _record(numbered), True
         raise StoreError(f"{self.uri}: others keep adding versions of {type_id} {identifier!r}; try again")
+
+    def state(self) -> Hashable:
+        with self._database.translated():
+            collection = self._collection("components")
+            newest = collection.find_one({}, {"created": 1}, sort=[("created", DESCENDING)])
+            return collection.count_documents({}), None if newest is None else newest["created"]
 
     def component(self, type_id: str, identifier: str, version: int | None = None) -> ComponentRecord:
         with self._database.translated():

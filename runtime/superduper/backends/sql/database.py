@@ -29,6 +29,10 @@ class SqlDatabase(ABC):
     """The system's name in messages."""
     streams: bool = True
     """Results may be fetched bit by bit while others use the database."""
+    server_side: ClassVar[bool] = False
+    """Large results stay at the server, which must be asked for."""
+    server_side: bool = True
+    """A streamed result waits on the server; else the driver itself steps through the rows."""
 
     def __init__(self, uri: str, engine: sa.Engine) -> None:
         self.uri = without_password(uri)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, ClassVar, TypeVar
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     and_,
     delete,
+    func,
     insert,
     inspect,
     or_,
@@ -129,6 +130,10 @@ class SQLMetaDataStore(MetaDataStore):
         held = select(components.c.version).where(_is(components, *key)).with_for_update(read=True)
         if connection.scalar(held) is None:
             raise self._missing(connection, *key)
+
+    def state(self) -> Hashable:
+        query = select(func.count(), func.max(components.c.created))
+        return self._read(lambda connection: tuple(connection.execute(query).one()))
 
     def component(self, type_id: str, identifier: str, version: int | None = None) -> ComponentRecord:
         def read(connection: Connection) -> ComponentRecord:

@@ -49,7 +49,12 @@ def fetch_batches(
     """Run a select and yield its rows. The connection goes back when the iterator ends or is closed."""
     with database.read() as connection:
         if database.streams:
-            result = connection.execute(statement, execution_options={"stream_results": stream})
+            result = connection.execute(statement, execution_options={"stream_results": stream and database.server_side})
+            if stream and database.server_side:
+                # A server-side result reads ahead into SQLAlchemy's own buffer: past it, rows would be lost.
+                for part in result.partitions(batch):
+                    yield reader.rows(part)
+                return
             cursor: Any = result.cursor
             while found := cursor.fetchmany(batch):
                 yield reader.rows(found)

@@ -51,6 +51,7 @@ class SQLiteDatabase(SqlDatabase):
     """A SQLite file, or a database in memory that lives as long as this object."""
 
     system = "SQLite"
+    server_side = False
 
     def __init__(self, uri: str) -> None:
         path = sqlite_path(uri)

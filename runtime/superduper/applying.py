@@ -1,0 +1,132 @@
+"""Applying components: what they need first, then themselves, then what follows from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from superduper.backends.base.metadata import ComponentKey, JobRecord
+from superduper.catalog import RETAINED, Catalog
+from superduper.components.component import Component
+from superduper.components.dataset import Dataset
+from superduper.components.listener import Listener
+from superduper.components.model import Model
+from superduper.components.schema import storage
+from superduper.components.table import Table
+from superduper.errors import NotFound, SchemaMismatch
+from superduper.query.ast import Select
+from superduper.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from superduper.jobs.stores import Stores
+
+
+class Applying:
+    """Brings components into one datalayer."""
+
+    def __init__(self, stores: Stores, catalog: Catalog, upkeep: Upkeep) -> None:
+        self.stores, self.catalog, self.upkeep = stores, catalog, upkeep
+
+    def apply(self, component: Component, *, run: bool = True) -> tuple[bool, list[JobRecord]]:
+        """Record it and what it needs. Gives whether anything is new, and the jobs that followed."""
+        match component:
+            case Table():
+                return self._table(component), []
+            case Listener():
+                new = self._model(component.model)
+                return self._listener(component) or new, self._run(component.model, [component], run)
+            case Model():
+                new = self._model(component)
+                listener = component.listener()
+                new = (listener is not None and self._listener(listener)) or new
+                return new, self._run(component, [listener] if listener is not None else [], run)
+            case Dataset():
+                before = self.catalog.stores.metadata.versions("dataset", component.identifier)
+                self.upkeep.snapshot(component)
+                return component.version not in before, []
+            case _:
+                return self._record(component)[1], []
+
+    def _record(self, component: Component) -> tuple[ComponentKey, bool]:
+        children, new = [], False
+        for child in component.children():
+            key, child_is_new = self._record(child)
+            children.append(key)
+            new = new or child_is_new
+        record, is_new = self.catalog.record(component, children)
+        self.catalog.fresh()
+        return record.key, is_new or new
+
+    def _table(self, table: Table) -> bool:
+        self._refuse_other_storage(table)
+        self.stores.databackend.create_table(table.definition)
+        new = self._record(table)[1]
+        if self.stores.metadata.versions(RETAINED, table.identifier):
+            self.stores.metadata.remove_component(RETAINED, table.identifier)
+        return new
+
+    def _refuse_other_storage(self, table: Table) -> None:
+        """Rows that are there must stay readable: a field may not change how it is stored."""
+        try:
+            known: Any = self.catalog.load("table", table.identifier)
+        except NotFound:
+            return
+        old = known.schema.fields
+        changed = [name for name, kind in table.schema.fields.items() if name in old and storage(old[name]) != storage(kind)]
+        if not changed or not self._has_rows(known):
+            return
+        name = changed[0]
+        raise SchemaMismatch(
+            f"table {table.identifier!r}, field {name!r}: rows are stored as {storage(old[name])}, which cannot be read as "
+            f"{storage(table.schema.fields[name])}; give the new field another name, or remove the rows first"
+        )
+
+    def _has_rows(self, table: Table) -> bool:
+        definition = table.definition
+        found = self.stores.databackend.select(definition, Select(definition.name, fields=(definition.primary_key,), limit=1))
+        return any(batch for batch in found)
+
+    def _model(self, model: Model) -> bool:
+        _, new = self._record(model)
+        known: Any = self.catalog.load("model", model.identifier)
+        if model is not known:
+            model.fitted = known.fitted
+        return new
+
+    def _listener(self, listener: Listener) -> bool:
+        key = ComponentKey("model", listener.model.identifier, listener.model.version or 0)
+        before = self.stores.metadata.versions("listener", listener.identifier)
+        record, new = self.catalog.record(listener, [key])
+        self.catalog.fresh()
+        if new:
+            self._open_outputs(listener)
+            if before and record.version not in before:
+                self.upkeep.prune(listener)
+        return new
+
+    def _open_outputs(self, listener: Listener) -> None:
+        """Outputs of a declared type have their table from the start, so that others can refer to it."""
+        if listener.model.datatype is not None and self._is_known(listener.predict.table):
+            self.upkeep.open_ledger(listener, [])
+
+    def _is_known(self, table: str) -> bool:
+        try:
+            self.catalog.entry(table)
+        except NotFound:
+            return False
+        return True
+
+    def _run(self, model: Model, listeners: list[Listener], run: bool) -> list[JobRecord]:
+        """Train what is not trained, predict what is missing, measure what is not measured."""
+        if not run or model.suspend:
+            return []
+        if model.training is not None and self._is_known(model.training.table):
+            self.upkeep.train(model)
+        jobs = []
+        for listener in listeners:
+            if listener.predict.trigger == "OnChange" and self._is_known(listener.predict.table):
+                if self.upkeep.ledger(listener) is None:
+                    self._open_outputs(listener)
+                jobs += self.upkeep.run(listener)
+        return jobs
+
+

@@ -1,0 +1,240 @@
+"""The components that a datalayer knows: recorded in the metadata store, made again from it, cached while unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from superduper import code
+from superduper.components.component import Component
+from superduper.components.datatype import DataType
+from superduper.components.listener import OUTPUTS, Listener
+from superduper.components.metric import Metric
+from superduper.components.model import Model
+from superduper.components.schema import Schema
+from superduper.components.table import Table
+from superduper.errors import NotFound, SuperduperError, nearest
+from superduper.query.tables import Column, TableDef
+from superduper.rows import RowCodec
+
+if TYPE_CHECKING:
+    from superduper.backends.base.metadata import ComponentKey, ComponentRecord
+    from superduper.jobs.stores import Stores
+
+FITTED, RETAINED = "fitted", "retained"
+"""Records that are no components of the user's: fitted models, and tables that were removed while their rows stay."""
+HIDDEN = (FITTED, RETAINED)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A table that rows can be read from and written to."""
+
+    table: TableDef
+    codec: RowCodec
+    component: Table | None
+
+
+class Catalog:
+    """Components by type and identifier."""
+
+    def __init__(self, stores: Stores, valid: float) -> None:
+        self.stores, self.valid = stores, valid
+        self._cache: dict[tuple[str, str], Component] = {}
+        self._entries: dict[str, Entry] = {}
+        self._listeners: dict[str, list[Listener]] | None = None
+        self._state: Hashable = None
+
+    def fresh(self) -> None:
+        """Forget what is cached if any process has changed the metadata since."""
+        now = self.stores.metadata.state()
+        if now != self._state:
+            self._cache.clear()
+            self._entries.clear()
+            self._listeners = None
+            self._state = now
+
+    def load(self, type_id: str, identifier: str, version: int | None = None) -> Component:
+        """The component, made from its record. Raises NotFound, naming the nearest."""
+        if version is None and (type_id, identifier) in self._cache:
+            return self._cache[type_id, identifier]
+        record = self.stores.metadata.component(type_id, identifier, version)
+        made = self._make(record)
+        made.version = record.version
+        if version is None:
+            self._cache[type_id, identifier] = made
+        return made
+
+    def _make(self, record: ComponentRecord) -> Component:
+        from superduper.api import v1alpha1 as api
+        from superduper.components.dataset import Dataset
+
+        fetch, spec = self.stores.artifacts.get, dict(record.spec)
+        match record.type_id:
+            case "datatype":
+                return DataType.from_spec(api.DataTypeSpec.model_validate(spec), fetch=fetch)
+            case "schema":
+                return Schema.from_spec(api.SchemaSpec.model_construct(**_schema(spec)), lookup=self.load)
+            case "table":
+                return Table.from_spec(api.TableSpec.model_validate(spec), lookup=self.load)
+            case "model":
+                return self._with_fitted(Model.from_spec(api.ModelSpec.model_validate(spec), lookup=self.load, fetch=fetch), record)
+            case "listener":
+                found = api.ListenerSpec.model_validate(spec)
+                model = self.load("model", found.model)
+                assert isinstance(model, Model)
+                return Listener.from_spec(found, model=model)
+            case "metric":
+                return Metric.from_spec(api.MetricSpec.model_validate(spec), fetch=fetch)
+            case "dataset":
+                return Dataset.from_spec(api.DatasetSpec.model_validate(spec))
+        raise SuperduperError(f"component {record.identifier!r} is of an unknown type {record.type_id!r}")
+
+    def _with_fitted(self, model: Model, record: ComponentRecord) -> Model:
+        model.recorded_digest = record.digest
+        if model.training is not None:
+            identifier = self.fitted_id(record.identifier, record.digest)
+            if identifier is not None:
+                model.fitted = Fitted(self.stores.artifacts.get, identifier, record.identifier)
+        return model
+
+    def fitted_id(self, model: str, digest: str) -> str | None:
+        """Artifact id of the model fitted for exactly this version, or None."""
+        try:
+            record = self.stores.metadata.component(FITTED, model)
+        except NotFound:
+            return None
+        return record.artifacts[0] if record.digest == digest else None
+
+    def record(self, component: Component, children: list[ComponentKey] | None = None) -> tuple[ComponentRecord, bool]:
+        """Store what the component needs, then its record; a new version if its digest is new."""
+        payloads = component.payloads()
+        digest = component.digest()
+        with self.stores.artifacts.writing() as writer:
+            artifacts = [writer.put(data) for data in payloads.values()]
+            artifacts += [snapshot] if (snapshot := getattr(component, "snapshot", None)) else []
+            writer.flush()
+            record, new = self.stores.metadata.add_component(
+                component.type_id,
+                component.identifier,
+                digest=digest,
+                spec=component.spec().model_dump(mode="json", by_alias=True, exclude_none=True),
+                artifacts=artifacts,
+                children=children or [],
+            )
+        component.version = record.version
+        if new:
+            self._cache.pop((component.type_id, component.identifier), None)
+        return record, new
+
+    # Tables
+
+    def entry(self, name: str) -> Entry:
+        """The table of that name, or (``outputs.m``, ``_outputs__m``) the outputs of a listener. Raises NotFound."""
+        if name not in self._entries:
+            made = self._outputs(name) if name.startswith(("outputs.", OUTPUTS)) else self._table(name)
+            self._entries[name] = made
+        return self._entries[name]
+
+    def _table(self, name: str) -> Entry:
+        try:
+            component = self.load("table", name)
+        except NotFound as error:
+            known = [identifier for _, identifier in self.stores.metadata.components("table")]
+            there = name in self.stores.databackend.list_tables()
+            hint = " (the database has one of that name: apply a Table with its fields first)" if there else ""
+            raise NotFound(f"no table {name!r}{nearest(name, known)}{hint}") from error
+        assert isinstance(component, Table)
+        return self._with_codec(component.definition, component.schema, component)
+
+    def _outputs(self, name: str) -> Entry:
+        listener = name.removeprefix("outputs.").removeprefix(OUTPUTS)
+        try:
+            schema = self.load("schema", OUTPUTS + listener)
+        except NotFound as error:
+            known = [identifier for _, identifier in self.stores.metadata.components("listener")]
+            raise NotFound(f"{listener!r} has no outputs yet{nearest(listener, [k for k in known if k != listener])}") from error
+        assert isinstance(schema, Schema)
+        return self._with_codec(schema.table(schema.identifier, "_source"), schema, None)
+
+    def _with_codec(self, table: TableDef, schema: Schema, component: Table | None) -> Entry:
+        schemaless = self.stores.databackend.abilities.schemaless and component is not None
+        return Entry(table, RowCodec(table, schema, schemaless=schemaless, valid=self.valid), component)
+
+    # Listeners
+
+    def listeners(self, table: str) -> list[Listener]:
+        """Listeners on that table's rows."""
+        if self._listeners is None:
+            found: dict[str, list[Listener]] = {}
+            for _, identifier in self.stores.metadata.components("listener"):
+                listener = self.load("listener", identifier)
+                assert isinstance(listener, Listener)
+                found.setdefault(self._named(listener.predict.table), []).append(listener)
+            self._listeners = found
+        return self._listeners.get(self._named(table), [])
+
+    def _named(self, table: str) -> str:
+        """``outputs.m`` by the name of the table that it is."""
+        return OUTPUTS + table.removeprefix("outputs.") if table.startswith("outputs.") else table
+
+    # Garbage collection
+
+    def live(self) -> Iterator[str]:
+        """Ids of all artifacts that any row or component needs."""
+        yield from self.stores.metadata.artifacts()
+        for table, fields in self._referring():
+            yield from self._references(table, fields)
+
+    def _referring(self) -> Iterator[tuple[TableDef, tuple[str, ...]]]:
+        """Every table that may hold references, by every version of its schema: a dropped field's column stays."""
+        metadata = self.stores.metadata
+        for type_id, identifier in metadata.components():
+            if type_id == RETAINED:
+                spec = metadata.component(RETAINED, identifier).spec
+                columns = tuple(Column(name, "str") for name in (spec["primaryKey"], *spec["fields"]))
+                yield TableDef(identifier, columns, spec["primaryKey"]), tuple(spec["fields"])
+            elif type_id == "table" or (type_id == "schema" and identifier.startswith(OUTPUTS)):
+                for version in metadata.versions(type_id, identifier):
+                    component = self.load(type_id, identifier, version)
+                    entry = (
+                        self._with_codec(component.definition, component.schema, component)
+                        if isinstance(component, Table)
+                        else self._with_codec(component.table(identifier, "_source"), component, None)  # type: ignore[attr-defined]
+                    )
+                    if entry.codec.has_artifacts:
+                        yield entry.table, entry.codec.reference_fields
+
+    def _references(self, table: TableDef, fields: tuple[str, ...]) -> Iterator[str]:
+        from superduper.artifacts import reference
+        from superduper.query.ast import Select
+
+        if table.name not in self.stores.databackend.list_tables():
+            return
+        for batch in self.stores.databackend.select(table, Select(table.name, fields=(table.primary_key, *fields))):
+            for row in batch:
+                for name in fields:
+                    if isinstance(row.get(name), str):
+                        yield reference.parse(row[name]).id
+
+
+class Fitted:
+    """A fitted model that is loaded when it is first needed; then it stands for the model itself."""
+
+    def __init__(self, fetch: code.Fetch, identifier: str, model: str) -> None:
+        self._fetch, self.identifier, self._model = fetch, identifier, model
+        self._value: Any = None
+
+    def load(self) -> Any:
+        """The fitted model. Raises ArtifactCorrupt, or CodeError where it does not unpickle."""
+        if self._value is None:
+            self._value = code.unpickle(self.identifier, self._fetch, f"Model {self._model!r} training")
+        return self._value
+
+
+def _schema(spec: dict[str, Any]) -> dict[str, Any]:
+    """A schema's record as its spec takes it: outputs have fields that a user's schema may not have."""
+    from superduper.api.v1alpha1 import FieldType
+
+    return {"identifier": spec["identifier"], "fields": {k: FieldType.model_validate(v) for k, v in spec["fields"].items()}}

@@ -1,0 +1,290 @@
+"""User code: from a spec to a callable, and from a callable to a spec.
+
+Code comes as a module's name, as source text, or pickled (written by Python only). Two callables that do the same
+have the same digest in every process, so that applying them again is no new version.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import linecache
+import sys
+import sysconfig
+import textwrap
+import types
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from superduper.errors import CodeError, nearest
+
+if TYPE_CHECKING:
+    from superduper.api.v1alpha1 import Code
+
+PROTOCOL = 4
+"""Pickle protocol wherever an id depends on the bytes."""
+
+Fetch = Callable[[str], bytes]
+"""Gives the verified bytes of an artifact id."""
+
+
+def load(code: Code, fetch: Fetch, *, where: str = "code") -> Any:
+    """The callable that ``code`` names.
+
+    Raises CodeError, saying which module, line or name is wrong; ``where`` names the field in the message.
+    """
+    if code.pickle is not None:
+        found = unpickle(code.pickle, fetch, where)
+    elif code.module is not None:
+        found = _attribute(_module(code.module, where), code.callable or "", where)
+    elif code.source is not None:
+        found = _attribute(_source(code.source, where), code.callable or "", where)
+    else:
+        raise CodeError(f"{where}.sourceFrom: a ConfigMap can be read in a cluster only; use source or module here")
+    if code.is_called:
+        try:
+            found = found(*(code.args or ()), **(code.kwargs or {}))
+        except Exception as error:
+            raise CodeError(
+                f"{where}: {code.callable or 'the callable'} failed on its args and kwargs: {describe(error)}"
+            ) from error
+    if not callable(found):
+        raise CodeError(f"{where}.callable: {code.callable!r} is a {type(found).__name__}, not something to call")
+    return found
+
+
+def dump(function: Any) -> tuple[Code, dict[str, bytes]]:
+    """A spec for a Python callable, and the artifacts that it needs (id → bytes).
+
+    What an installed package holds is named by module; everything else is pickled by value.
+    """
+    from superduper.api.v1alpha1 import Code
+
+    name = _installed_name(function)
+    if name is not None:
+        return Code(module=name[0], callable=name[1]), {}
+    data = pickled(function)
+    identifier = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    return Code(pickle=identifier), {identifier: data}
+
+
+def pickled(value: Any) -> bytes:
+    """Cloudpickle's bytes, with functions and classes of the user's own modules by value."""
+    import cloudpickle
+
+    with ExitStack() as stack:
+        for module in _own_modules(value):
+            stack.enter_context(_by_value(module))
+        try:
+            return bytes(cloudpickle.dumps(value, protocol=PROTOCOL))
+        except Exception as error:
+            raise CodeError(f"{value!r} cannot be pickled: {describe(error)}; define it in a module or as source") from error
+
+
+def digest(code: Code, function: Any = None) -> str:
+    """A hash of what the code does: source text, a module's file, or a callable's own code."""
+    parts = [code.callable or "", repr(code.args), repr(sorted((code.kwargs or {}).items()))]
+    if function is not None and code.pickle is not None:
+        parts.append(function_digest(function))
+    elif code.source is not None:
+        parts.append(code.source)
+    elif code.module is not None:
+        parts += [code.module, _module_text(code.module)]
+    else:
+        parts.append(code.pickle or "")
+    return _sha1("\0".join(parts).encode())
+
+
+def describe(error: BaseException) -> str:
+    """``ValueError: text``, in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def function_digest(function: Any) -> str:
+    """A hash of a callable by what it does, the same in every process.
+
+    Functions: their source (lambdas: their byte code), defaults, closure, and the user's own functions that they
+    call. Everything else: its pickle.
+    """
+    return _sha1("\0".join(_facts(function, set())).encode())
+
+
+def _facts(value: Any, seen: set[int]) -> Iterator[str]:
+    if isinstance(value, functools.partial):
+        for part in (value.func, *value.args, *(x for kv in sorted(value.keywords.items()) for x in kv)):
+            yield from _facts(part, seen)
+    elif isinstance(value, types.MethodType):
+        yield from _facts(value.__func__, seen)
+        yield from _facts(value.__self__, seen)
+    elif isinstance(value, types.ModuleType):
+        yield value.__name__
+    elif isinstance(value, types.FunctionType):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        name = _installed_name(value)
+        if name is not None:
+            yield ":".join(name)
+            return
+        yield _text_of(value)
+        for default in (value.__defaults__ or (), *sorted((value.__kwdefaults__ or {}).items())):
+            yield from _facts(default, seen)
+        for cell in inspect.getclosurevars(value).nonlocals.items():
+            yield cell[0]
+            yield from _facts(cell[1], seen)
+        for name_, used in sorted(inspect.getclosurevars(value).globals.items()):
+            yield name_
+            yield from _facts(used, seen)
+    elif isinstance(value, (str, int, float, bool, bytes, type(None), tuple, list)):
+        yield repr(value)
+    else:
+        yield _sha1(pickled(value))
+
+
+def _text_of(function: types.FunctionType) -> str:
+    if function.__name__ != "<lambda>":
+        try:
+            return textwrap.dedent(inspect.getsource(function))
+        except (OSError, TypeError):
+            pass
+    return "\n".join(_byte_code(function.__code__))
+
+
+def _byte_code(code: types.CodeType) -> Iterator[str]:
+    yield code.co_code.hex()
+    yield repr((code.co_names, code.co_varnames, code.co_freevars))
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _byte_code(constant)
+        else:
+            yield repr(sorted(constant, key=repr)) if isinstance(constant, frozenset) else repr(constant)
+
+
+def _sha1(data: bytes) -> str:
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+
+
+def _installed_name(function: Any) -> tuple[str, str] | None:
+    """Module and name, if an installed package or the standard library holds exactly this object."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or "<" in name or not _is_installed(module):
+        return None
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return (module, name) if found is function else None
+
+
+@functools.cache
+def _library_folders() -> tuple[Path, ...]:
+    return tuple({Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+@functools.cache
+def _is_installed(name: str) -> bool:
+    module = sys.modules.get(name)
+    if module is None or name == "__main__":
+        return False
+    if name in sys.builtin_module_names or name.partition(".")[0] == "superduper":
+        return True
+    file = getattr(module, "__file__", None)
+    return file is None or any(folder in Path(file).resolve().parents for folder in _library_folders())
+
+
+def _own_modules(value: Any) -> set[types.ModuleType]:
+    """Importable modules of the user's own that hold the value: another process may not be able to import them."""
+    owner = value.func if isinstance(value, functools.partial) else value
+    names = {getattr(owner, "__module__", None), type(owner).__module__}
+    return {
+        sys.modules[name] for name in names if name and name != "__main__" and name in sys.modules and not _is_installed(name)
+    }
+
+
+@contextmanager
+def _by_value(module: types.ModuleType) -> Iterator[None]:
+    import cloudpickle
+
+    if module.__name__ in cloudpickle.list_registry_pickle_by_value():
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+def unpickle(identifier: str, fetch: Fetch, where: str) -> Any:
+    """What cloudpickle made of an object of ours. Raises CodeError where it does not load here."""
+    import cloudpickle
+
+    from superduper.config import CFG
+
+    if not CFG.allow_pickle:
+        raise CodeError(f"{where}: pickled code is not loaded while allow_pickle is off; give source or module instead")
+    data = fetch(identifier)
+    try:
+        return cloudpickle.loads(data)
+    except Exception as error:
+        raise CodeError(
+            f"{where}: the pickled callable {identifier} does not load here: {describe(error)}; install what it imports"
+        ) from error
+
+
+def _module(name: str, where: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise CodeError(f"{where}.module: no module {error.name!r}; install it or correct the name {name!r}") from error
+    except Exception as error:
+        raise CodeError(f"{where}.module: importing {name!r} failed: {describe(error)}") from error
+
+
+def _module_text(name: str) -> str:
+    """The module's own source, so that a changed file is a new version."""
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return ""
+    if found is None or not found.origin or not found.origin.endswith(".py"):
+        return ""
+    return Path(found.origin).read_text(encoding="utf-8")
+
+
+@functools.lru_cache(maxsize=256)
+def _source(text: str, where: str) -> types.ModuleType:
+    """Run the text as a module of its own. It is kept out of ``sys.modules``, so what it defines pickles by value."""
+    file = f"<superduper {_sha1(text.encode())[:12]}>"
+    module = types.ModuleType(file)
+    module.__file__ = file
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    try:
+        exec(compile(text, file, "exec"), module.__dict__)
+    except SyntaxError as error:
+        raise CodeError(f"{where}.source: line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        raise CodeError(f"{where}.source: line {_line_in(file, error)}: {describe(error)}") from error
+    return module
+
+
+def _line_in(file: str, error: BaseException) -> int | str:
+    lines = [frame.lineno for frame in inspect.getinnerframes(error.__traceback__) if frame.filename == file] if (
+        error.__traceback__
+    ) else []
+    return lines[-1] if lines else "?"
+
+
+def _attribute(module: types.ModuleType, name: str, where: str) -> Any:
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            known = [key for key in vars(found) if not key.startswith("_")] if hasattr(found, "__dict__") else []
+            raise CodeError(f"{where}.callable: {module.__name__} defines no {name!r}{nearest(name, known)}")
+        found = getattr(found, part)
+    return found

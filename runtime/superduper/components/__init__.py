@@ -1,0 +1,1 @@
+"""Components: what users import, each ⇄ a spec. ``from superduper.components.model import Model`` and so on."""

@@ -1,0 +1,197 @@
+"""``Model``: a function over columns, fitted or not, with outputs that are kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from superduper import code as _code
+from superduper.components.component import Component, Lookup
+from superduper.components.datatype import DataType
+from superduper.components.listener import Listener
+from superduper.components.schema import field_spec, from_field_spec
+from superduper.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from superduper.api.v1alpha1 import Code, ModelSpec
+    from superduper.api.v1alpha1.model import Artifact, Predict, Training, Validation
+    from superduper.components.listener import Key
+    from superduper.query.builder import Collection, Query
+
+
+class Model(Component):
+    """A callable, a kept artifact or a training; what it is run on (``predict``) and measured on (``validation``).
+
+    ``object`` is called once per row with the values of the inputs (or, ``batched``, with a list per input). With
+    ``training`` or ``artifact`` it is given the fitted model as its first argument; without an ``object`` the fitted
+    model's own ``predict`` is used (lists in, a list out), or the fitted model itself is called.
+    ``datatype`` says what outputs are: a plain type's name or a DataType; left out, it is inferred.
+    """
+
+    type_id = "model"
+
+    def __init__(
+        self,
+        identifier: str,
+        object: Callable[..., Any] | Code | None = None,
+        datatype: DataType | str | None = None,
+        *,
+        artifact: Artifact | None = None,
+        training: Training | None = None,
+        predict: Predict | None = None,
+        validation: Validation | None = None,
+        batched: bool | None = None,
+        compute: str | None = None,
+        suspend: bool = False,
+        deletion_policy: Literal["Retain", "Delete"] = "Retain",
+        fetch: _code.Fetch | None = None,
+    ) -> None:
+        super().__init__(identifier)
+        if object is None and artifact is None and training is None:
+            raise ConfigError(f"Model {identifier!r}: give at least one of object, artifact and training")
+        self.object, self.datatype, self.artifact, self.training = object, datatype, artifact, training
+        self.predict_spec, self.validation = predict, validation
+        self.batched = predict.batched if batched is None and predict is not None else bool(batched)
+        self.compute, self.suspend, self.deletion_policy = compute, suspend, deletion_policy
+        self._fetch = fetch
+        self.fitted: Any = None
+        """The fitted model, or a handle of it, where the datalayer has one."""
+        self.recorded_digest: str | None = None
+        self._function: Callable[..., Any] | None = None
+
+    # What it computes
+
+    def function(self) -> tuple[Callable[..., Any], bool]:
+        """The callable over inputs, and whether it takes lists. Raises CodeError or ModelError."""
+        from functools import partial
+
+        if self.object is not None:
+            if self._function is None:
+                self._function = self._load_object()
+            needs = self.training is not None or self.artifact is not None
+            return (partial(self._function, self._need_fitted()) if needs else self._function), self.batched
+        fitted = self._need_fitted()
+        if hasattr(fitted, "predict"):
+            return partial(_predict_lists, fitted.predict), True
+        if callable(fitted):
+            return fitted, self.batched
+        raise ModelError(f"model {self.identifier!r}: what training gave ({type(fitted).__name__}) can neither predict nor be called")
+
+    def _load_object(self) -> Callable[..., Any]:
+        from superduper.api.v1alpha1 import Code
+
+        if isinstance(self.object, Code):
+            return _code.load(self.object, self._fetch or self._nothing, where=f"Model {self.identifier!r} object")  # type: ignore[no-any-return]
+        assert self.object is not None
+        return self.object
+
+    def _need_fitted(self) -> Any:
+        if self.fitted is None:
+            raise ModelError(f"model {self.identifier!r} is not trained yet; apply it once its table has rows")
+        return self.fitted.load()
+
+    def _nothing(self, identifier: str) -> bytes:
+        raise ModelError(f"the code {identifier} is in an artifact store; load the model through its datalayer")
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """The output for one row's inputs."""
+        function, batched = self.function()
+        if not batched:
+            return function(*args, **kwargs)
+        return function(*([value] for value in args), **{name: [value] for name, value in kwargs.items()})[0]
+
+    def predict_batches(self, rows: Iterable[Any]) -> list[Any]:
+        """Outputs for many rows; each row is a value, or a tuple of positional inputs."""
+        given = [row if isinstance(row, tuple) else (row,) for row in rows]
+        function, batched = self.function()
+        if not batched:
+            return [function(*row) for row in given]
+        return list(function(*(list(column) for column in zip(*given, strict=True)))) if given else []
+
+    # What it is run on
+
+    def listener(self) -> Listener | None:
+        """The listener that ``predict`` in a spec amounts to."""
+        if self.predict_spec is None:
+            return None
+        return Listener(model=self, predict=self.predict_spec)
+
+    def to_listener(
+        self, select: Query | Collection | None = None, key: Key = None, identifier: str | None = None, **options: Any
+    ) -> Listener:
+        """This model, run on what ``select`` finds; ``key`` names the inputs."""
+        return Listener(model=self, key=key, select=select, identifier=identifier, **options)
+
+    def output_spec(self) -> Any:
+        """``{type: …}``, ``{dataType: …}`` or None."""
+        return None if self.datatype is None else field_spec(self.datatype)
+
+    # Spec
+
+    def children(self) -> list[Component]:
+        return [self.datatype] if isinstance(self.datatype, DataType) else []
+
+    def spec(self) -> ModelSpec:
+        from superduper.api.v1alpha1 import ModelSpec
+
+        return ModelSpec(
+            identifier=self.identifier,
+            object=None if self.object is None else self._code("object", self.object),
+            artifact=self.artifact,
+            training=self.training,
+            predict=self.predict_spec,
+            validation=self.validation,
+            compute=None if self.compute is None else {"engine": self.compute},
+            suspend=self.suspend,
+            deletion_policy=self.deletion_policy,
+        )
+
+    def content(self) -> Mapping[str, Any]:
+        """What decides its outputs: the version of the model, as against where and when it is run."""
+        spec = self.spec().model_dump(mode="json", by_alias=True, exclude_none=True)
+        kept = {key: spec[key] for key in ("identifier", "artifact", "training") if key in spec}
+        return {**kept, "batched": self.batched}
+
+    def digest(self) -> str:
+        import hashlib
+        import json
+
+        if self.recorded_digest is not None:
+            return self.recorded_digest
+        self.spec()
+        parts: dict[str, Any] = dict(self.content())
+        for field, (code, function) in self._codes.items():
+            parts[f"code:{field}"] = _code.digest(code, function)
+        if self.training is not None:
+            parts["code:training"] = _code.digest(self.training.object)
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    @classmethod
+    def from_spec(cls, spec: ModelSpec, *, lookup: Lookup, fetch: _code.Fetch | None = None) -> Model:
+        """The model that the spec says; ``lookup`` gives the DataType that it names."""
+        output = spec.predict.output if spec.predict is not None else None
+        return cls(
+            spec.identifier or "",
+            object=spec.object,
+            datatype=None if output is None else from_field_spec(output, lookup),
+            artifact=spec.artifact,
+            training=spec.training,
+            predict=spec.predict,
+            validation=spec.validation,
+            compute=None if spec.compute is None else spec.compute.engine,
+            suspend=spec.suspend,
+            deletion_policy=spec.deletion_policy,
+            fetch=fetch,
+        )
+
+
+class ObjectModel(Model):
+    """A model that is a plain Python callable: ``ObjectModel('m', object=f)``."""
+
+
+def _predict_lists(predict: Callable[[Any], Any], *columns: list[Any]) -> list[Any]:
+    """Scikit-learn's convention: one list of samples in, one sequence out."""
+    rows = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    found = predict(rows)
+    return list(found.tolist() if hasattr(found, "tolist") else found)

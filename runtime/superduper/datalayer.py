@@ -1,0 +1,351 @@
+"""``Datalayer``: a databackend, an artifact store, a metadata store and a compute backend, made one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from superduper.applying import Applying
+from superduper.artifacts import Artifacts
+from superduper.backends import registry
+from superduper.catalog import HIDDEN, RETAINED, Catalog
+from superduper.components.component import Component
+from superduper.components.listener import Listener
+from superduper.components.model import Model
+from superduper.components.table import Table
+from superduper.errors import ConfigError, InUse, NotFound, SuperduperError, nearest
+from superduper.execution import Execution, Written
+from superduper.jobs.stores import Stores
+from superduper.query.builder import Collection
+from superduper.query.tables import Column, TableDef
+from superduper.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from superduper.artifacts.gc import GcReport
+    from superduper.artifacts.verify import Damage
+    from superduper.backends.base.artifacts import ArtifactStore
+    from superduper.backends.base.compute import ComputeBackend
+    from superduper.backends.base.data_backend import DataBackend
+    from superduper.backends.base.metadata import JobRecord, MetaDataStore
+    from superduper.components.schema import Schema
+    from superduper.config import Settings
+    from superduper.jobs.predict import Coverage
+
+
+class Datalayer:
+    """The point of entry: ``db['t'].find()``, ``db.apply(component)``, ``db.predict('m', x)``.
+
+    Safe to use from several threads and after a fork. Use it as a context manager, or ``close`` it.
+    """
+
+    def __init__(
+        self,
+        databackend: DataBackend,
+        *,
+        artifact_store: ArtifactStore,
+        metadata: MetaDataStore,
+        compute: ComputeBackend,
+        settings: Settings,
+    ) -> None:
+        self.databackend, self.artifact_store, self.metadata, self.compute = databackend, artifact_store, metadata, compute
+        self.settings = settings
+        self.artifacts = Artifacts(artifact_store, hash=settings.hash)
+        files = Path(settings.home) / "files"
+        self._stores = Stores(databackend, self.artifacts, metadata, compute, files, int(settings.budget_bytes))
+        self._catalog = Catalog(self._stores, settings.fold_valid)
+        self.upkeep = Upkeep(self._stores, self._catalog)
+        self._applying = Applying(self._stores, self._catalog, self.upkeep)
+        self._execution = Execution(self._stores, self._catalog, self.upkeep, self)
+
+    # Queries
+
+    def __getitem__(self, table: str) -> Collection:
+        """A table; nothing is asked of the database before a query is executed."""
+        return Collection(table, self)
+
+    def execute(self, query: Any, *, schema: Schema | None = None) -> Any:
+        """Run a query: a Cursor of Documents, a Document or None, a number, a list, or ``(ids, jobs)`` for writes.
+
+        ``schema`` is that of the rows inserted, where their table has none.
+        """
+        self._catalog.fresh()
+        return self._execution.execute(query, schema)
+
+    def insert(self, table: str, rows: Iterable[Mapping[str, Any]]) -> Written:
+        """Add rows, all or none."""
+        return self.execute(self[table].insert_many(rows))  # type: ignore[no-any-return]
+
+    def native_names(self, table: str, /) -> AbstractSet[str]:
+        """Methods and columns that the database's own client offers on the table."""
+        self._catalog.fresh()
+        try:
+            definition = self._catalog.entry(table).table
+        except NotFound:
+            definition = TableDef(table, (Column("id", "str"),), "id")
+        return self.databackend.native_names(definition)
+
+    # Components
+
+    def apply(self, component: Any, *, run: bool = True) -> Any:
+        """Bring a component (or several, or an object of the API) in, and do what follows from it.
+
+        What is the same already is left alone. Gives back the component. ``run=False`` trains and predicts nothing.
+        """
+        if isinstance(component, (list, tuple)):
+            return [self.apply(part, run=run) for part in component]
+        self._catalog.fresh()
+        made = component if isinstance(component, Component) else self.from_object(component)
+        self._applying.apply(made, run=run)
+        return made
+
+    def add(self, component: Any) -> Any:
+        """The same as ``apply``."""
+        return self.apply(component)
+
+    def replace(self, component: Component, *, upsert: bool = False) -> Any:
+        """Put a component in the place of one of the same type and name. Raises NotFound unless ``upsert``."""
+        if not upsert and not self.metadata.versions(component.type_id, component.identifier):
+            known = [name for _, name in self.metadata.components(component.type_id)]
+            raise NotFound(
+                f"no {component.type_id} {component.identifier!r} to replace{nearest(component.identifier, known)}; "
+                "use apply, or upsert=True"
+            )
+        return self.apply(component)
+
+    def from_object(self, object: Any) -> Component:
+        """The component that an object of the API (DataType, Table, Model) says."""
+        from superduper.api import v1alpha1 as api
+        from superduper.components.datatype import DataType
+
+        if not isinstance(object, (api.DataType, api.Table, api.Model)):
+            raise ConfigError(f"a {type(object).__name__} cannot be applied: give a component, or a DataType, Table or Model")
+        spec = object.spec.model_copy(update={"identifier": object.identifier})
+        if isinstance(object, api.DataType):
+            return DataType.from_spec(spec, fetch=self.artifacts.get)  # type: ignore[arg-type]
+        if isinstance(object, api.Table):
+            return Table.from_spec(spec, lookup=self._catalog.load)  # type: ignore[arg-type]
+        return Model.from_spec(spec, lookup=self._catalog.load, fetch=self.artifacts.get)  # type: ignore[arg-type]
+
+    def show(self, type_id: str | None = None, identifier: str | None = None, version: int | None = None) -> Any:
+        """All components; the identifiers of a type; the versions of one; or the record of a version.
+
+        ``version=-1`` is the newest.
+        """
+        if identifier is None:
+            found = [(type_, name) for type_, name in self.metadata.components(type_id) if type_ not in HIDDEN]
+            return [{"type_id": t, "identifier": name} for t, name in found] if type_id is None else [n for _, n in found]
+        if type_id is None:
+            raise ConfigError("show: give type_id together with identifier")
+        if version is None:
+            versions = self.metadata.versions(type_id, identifier)
+            if not versions:
+                self.metadata.component(type_id, identifier)
+            return versions
+        record = self.metadata.component(type_id, identifier, None if version == -1 else version)
+        return {"type_id": type_id, "identifier": identifier, "version": record.version, "spec": dict(record.spec)}
+
+    def load(self, type_id: str, identifier: str, version: int | None = None) -> Any:
+        """The component, the newest version by default. Raises NotFound."""
+        self._catalog.fresh()
+        return self._catalog.load(type_id, identifier, version)
+
+    def remove(self, type_id: str, identifier: str, version: int | None = None, *, force: bool = False) -> None:
+        """Forget a component. Raises NotFound; raises InUse, naming what needs it, unless ``force`` removes that too.
+
+        ``deletion_policy`` of a table and of a model says whether rows and outputs go with it.
+        """
+        self._catalog.fresh()
+        component = self._catalog.load(type_id, identifier, version)
+        if isinstance(component, Table):
+            self._refuse_while_read(component, force=force)
+        for parent in self.metadata.parents(type_id, identifier, version):
+            own = isinstance(component, Model) and parent.type_id in ("listener", "fitted") and parent.identifier == identifier
+            if not (force or own):
+                raise InUse(f"{type_id} {identifier!r} is needed by {parent.type_id} {parent.identifier!r}; remove that first")
+            if self.metadata.versions(parent.type_id, parent.identifier):
+                self._remove_parent(parent.type_id, parent.identifier, force=force)
+        if isinstance(component, Table) and version is None:
+            self._let_go(component)
+        self.metadata.remove_component(type_id, identifier, version)
+        if isinstance(component, Listener):
+            self._drop_outputs(component)
+        self._catalog.fresh()
+
+    def _remove_parent(self, type_id: str, identifier: str, *, force: bool) -> None:
+        if type_id in HIDDEN:
+            self.metadata.remove_component(type_id, identifier)
+        else:
+            self.remove(type_id, identifier, force=force)
+
+    def _refuse_while_read(self, table: Table, *, force: bool) -> None:
+        for listener in self._catalog.listeners(table.identifier):
+            if not force:
+                raise InUse(f"table {table.identifier!r} is read by listener {listener.identifier!r}; remove that first")
+            self.remove("listener", listener.identifier, force=True)
+
+    def _let_go(self, table: Table) -> None:
+        """Rows go, or stay with a note of the artifacts that they need."""
+        if table.deletion_policy == "Delete":
+            self.databackend.drop_table(table.identifier)
+            return
+        fields = self._catalog.entry(table.identifier).codec.reference_fields
+        if fields:
+            spec = {"primaryKey": table.primary_id, "fields": list(fields)}
+            self.metadata.add_component(RETAINED, table.identifier, digest=table.digest(), spec=spec)
+
+    def _drop_outputs(self, listener: Listener) -> None:
+        ledger = self.upkeep.ledger(listener)
+        if ledger is None:
+            return
+        if listener.model.deletion_policy == "Delete":
+            self.databackend.drop_table(ledger.table.name)
+            self.metadata.remove_component("schema", ledger.table.name)
+
+    # Models
+
+    def predict(self, model: str | Model, *args: Any, **kwargs: Any) -> Any:
+        """The output for one row's inputs, by a model of this datalayer."""
+        return self._model(model).predict(*args, **kwargs)
+
+    def validate(self, model: str | Model) -> dict[str, float]:
+        """Measure a model by its ``validation``: the value of each metric, kept in the model's status too."""
+        found = self._model(model)
+        result = self.upkeep.validate(found)
+        self.metadata.set_status("model", found.identifier, {"validation": {**result, "version": found.version}})
+        return dict(result["metrics"])
+
+    def _model(self, model: str | Model) -> Model:
+        self._catalog.fresh()
+        found = self._catalog.load("model", model if isinstance(model, str) else model.identifier)
+        assert isinstance(found, Model)
+        return found
+
+    def listener(self, identifier: str) -> Listener:
+        """The listener of that name. Raises NotFound."""
+        found = self.load("listener", identifier)
+        assert isinstance(found, Listener)
+        return found
+
+    def run(self, listener: str, *, retry: bool = False, full: bool = False) -> list[JobRecord]:
+        """Compute a listener's missing outputs, whatever its trigger.
+
+        ``retry`` also tries failed rows again; ``full`` also finds rows that were written past superduper.
+        """
+        found = self.listener(listener)
+        ledger = self.upkeep.ledger(found)
+        if retry and ledger is not None:
+            ledger.retry_failed(self.upkeep.key(found))
+        if full:
+            self.upkeep.refresh(found)
+        return self.upkeep.run(found)
+
+    def coverage(self, listener: str) -> Coverage:
+        """Rows, results done, failed and pending."""
+        return self.upkeep.coverage(self.listener(listener))
+
+    def errors(self, listener: str) -> list[dict[str, Any]]:
+        """``[{'row': key, 'error': text}, …]`` of the rows that failed."""
+        found = self.listener(listener)
+        ledger = self.upkeep.ledger(found)
+        rows = ledger.errors(self.upkeep.key(found)) if ledger is not None else ()
+        return [{"row": row["_source"], "error": row["_error"]} for row in rows]
+
+    # Care
+
+    def gc(self, *, window: float | None = None, dry_run: bool = False) -> GcReport:
+        """Remove artifacts that nothing needs and that are older than ``window`` seconds (default: the settings' day)."""
+        self._catalog.fresh()
+        seconds = self.settings.gc_window_seconds if window is None else window
+        return self.artifacts.gc(self._catalog.live, window=seconds, dry_run=dry_run)
+
+    def verify(self, *, set_aside: bool = False) -> list[Damage]:
+        """Read every artifact again and report what is damaged or missing."""
+        self._catalog.fresh()
+        found = list(self.artifacts.verify(set_aside=set_aside))
+        known = {damage.reference for damage in found}
+        missing = self.artifacts.verify(set(self._catalog.live()))
+        return found + [damage for damage in missing if damage.reference not in known]
+
+    def drop(self, *, force: bool = False) -> bool:
+        """Remove all that superduper keeps here: tables, outputs, artifacts, components. Asks first unless ``force``.
+
+        False, and nothing is changed, if the answer is not yes.
+        """
+        if not force and input(f"Drop all data of {self}? (yes/no) ").strip().lower() not in ("y", "yes"):
+            return False
+        for type_id, identifier in self.metadata.components():
+            if type_id in ("table", RETAINED) or (type_id == "schema" and identifier.startswith("_outputs__")):
+                self.databackend.drop_table(identifier)
+        self.artifact_store.drop()
+        self.metadata.drop()
+        self._catalog.fresh()
+        return True
+
+    def close(self) -> None:
+        """Give back all connections."""
+        for part in (self.compute, self.databackend, self.metadata, self.artifact_store):
+            part.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"Datalayer(databackend={self.databackend.uri!r}, artifact_store={self.artifact_store.uri!r}, "
+            f"metadata={self.metadata.uri!r}, compute={self.compute.uri!r})"
+        )
+
+
+def superduper(
+    uri: str | None = None,
+    *,
+    metadata_store: str | MetaDataStore | None = None,
+    artifact_store: str | ArtifactStore | None = None,
+    compute: str | ComputeBackend | None = None,
+    **settings: Any,
+) -> Datalayer:
+    """Connect. ``uri`` names the databackend, ``CFG.databackend`` by default.
+
+    Left out, the metadata store and the artifact store are the databackend itself where it can be, else an SQLite
+    file and a folder in ``CFG.home``. Further keywords are settings, as ``home=`` or ``hash=``.
+    Raises UriError, MissingExtra, Unreachable, AccessDenied or ConfigError.
+    """
+    from superduper.config import CFG, Settings
+
+    chosen = Settings(**{**{key: getattr(CFG, key) for key in CFG.model_fields_set}, **settings}) if settings else CFG
+    data_uri = uri or chosen.databackend
+    opened: list[Any] = []
+
+    def open_(given: Any, make: Any) -> Any:
+        part = make(given) if isinstance(given, str) else given
+        opened.append(part)
+        return part
+
+    try:
+        databackend = open_(data_uri, registry.data_backend)
+        metadata = open_(metadata_store or chosen.metadata or default_metadata(data_uri, chosen.home), registry.metadata_store)
+        store = open_(artifact_store or chosen.artifact_store or default_artifacts(data_uri, chosen.home), registry.artifact_store)
+        engine = open_(compute or chosen.compute, registry.compute_backend)
+    except SuperduperError:
+        for part in opened:
+            part.close()
+        raise
+    return Datalayer(databackend, artifact_store=store, metadata=metadata, compute=engine, settings=chosen)
+
+
+def default_metadata(uri: str, home: str | Path) -> str:
+    """The databackend itself where it can keep metadata, else an SQLite file in ``home``."""
+    return uri if registry.scheme(uri) in registry.METADATA else f"sqlite:///{Path(home) / 'metadata.db'}"
+
+
+def default_artifacts(uri: str, home: str | Path) -> str:
+    """The databackend itself where it can hold files, else a folder in ``home``."""
+    return uri if registry.scheme(uri) in registry.ARTIFACTS else f"filesystem://{Path(home) / 'artifacts'}"
+
+

@@ -1,0 +1,263 @@
+"""Running queries: documents encoded on the way in, decoded on the way out, outputs kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from superduper.artifacts import reference
+from superduper.catalog import Catalog, Entry
+from superduper.components.listener import OUTPUTS
+from superduper.components.schema import Schema, infer
+from superduper.components.table import Table
+from superduper.document import Cursor, Document
+from superduper.errors import InvalidReference, NotFound, QueryError
+from superduper.jobs import reading
+from superduper.jobs.ledger import OUTPUT, Ledger
+from superduper.query.ast import Compare, Exists, Filter, In, Select
+from superduper.query.builder import BulkWrite, Count, Delete, Distinct, Find, Insert, Replace, UpdateQuery
+from superduper.query.native import Native, steps_of, table_of
+from superduper.query.visit import leaves, map_update, map_values
+from superduper.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from superduper.backends.base.metadata import JobRecord
+    from superduper.datalayer import Datalayer
+    from superduper.jobs.stores import Stores
+
+
+class Written(NamedTuple):
+    """What a write did: ``ids, jobs = q.execute()``."""
+
+    ids: list[Any]
+    """Primary keys of the rows that it concerned."""
+    jobs: list[JobRecord]
+    """Runs of models that followed from it."""
+
+
+class Execution:
+    """Runs the queries of one datalayer."""
+
+    def __init__(self, stores: Stores, catalog: Catalog, upkeep: Upkeep, owner: Datalayer) -> None:
+        self.stores, self.catalog, self.upkeep, self._owner = stores, catalog, upkeep, owner
+
+    def execute(self, query: Any, schema: Schema | None = None) -> Any:
+        """The result: a Cursor, a Document or None, a number, a list, or ``Written``."""
+        match query:
+            case Find():
+                return self._find(query)
+            case Insert():
+                return self._insert(query, schema)
+            case UpdateQuery():
+                return self._update(query)
+            case Replace():
+                return self._replace(query)
+            case Delete():
+                return self._delete(query)
+            case Count():
+                entry = self.catalog.entry(query.table)
+                return self.stores.databackend.count(entry.table, self._filter(entry, query.filter))
+            case Distinct():
+                return self._distinct(query)
+            case BulkWrite():
+                return self._bulk(query)
+            case Native():
+                return self._native(query)
+        raise QueryError(f"{type(query).__name__} is no query: use db[table].find(…), .insert_many(…) and so on")
+
+    # Reading
+
+    def _find(self, query: Find) -> Any:
+        entry = self.catalog.entry(query.table)
+        documents = self._documents(entry, query.select)
+        return next(documents, None) if query.one else Cursor(documents)
+
+    def _documents(self, entry: Entry, query: Select) -> Iterator[Document]:
+        ledgers = {name: self._ledger(name) for name in query.outputs}
+        key = entry.table.primary_key
+        hidden = query.fields is not None and key not in query.fields or key in query.exclude
+        chosen = replace(query, table=entry.table.name, filter=self._filter(entry, query.filter), outputs=())
+        if query.fields is not None and hidden:
+            chosen = replace(chosen, fields=(key, *query.fields))
+        elif hidden:
+            chosen = replace(chosen, exclude=tuple(name for name in query.exclude if name != key))
+        eager = entry.codec.eager_fields
+        for batch in self.stores.databackend.select(entry.table, chosen):
+            for part in reading.bounded(self.stores, entry.codec, batch, eager) if eager else (batch,):
+                keys = [row[key] for row in part] if ledgers else []
+                documents = entry.codec.decode(part, self.stores.source)
+                if ledgers:
+                    self._join(documents, keys, ledgers)
+                for document in documents:
+                    if hidden:
+                        document.pop(key, None)
+                    yield document
+
+    def _ledger(self, listener: str) -> tuple[Ledger | None, str]:
+        found: Any = self.catalog.load("listener", listener)
+        return self.upkeep.ledger(found), self.upkeep.key(found)
+
+    def _join(self, documents: list[Document], keys: list[Any], ledgers: Mapping[str, tuple[Ledger | None, str]]) -> None:
+        for document in documents:
+            document["_outputs"] = {}
+        for name, (ledger, made_by) in ledgers.items():
+            rows = {} if ledger is None else ledger.rows(keys, (OUTPUT,), ledger.done(made_by))
+            if ledger is not None:
+                decoded = ledger.codec.decode(list(rows.values()), self.stores.source)
+                rows = dict(zip(rows, decoded, strict=True))
+            for document, key in zip(documents, keys, strict=True):
+                document["_outputs"][name] = rows[key][OUTPUT] if key in rows else None
+
+    def _filter(self, entry: Entry, filter: Filter) -> Filter:
+        """Values as they are stored; a payload in the artifact store cannot be compared."""
+        for leaf in leaves(filter):
+            null = isinstance(leaf, Exists) or (isinstance(leaf, Compare) and leaf.value is None)
+            if leaf.field in entry.codec.reference_fields and not null:
+                raise QueryError(
+                    f"field {leaf.field!r} of table {entry.table.name!r} is kept in the artifact store: only $exists and "
+                    "null can be asked of it; keep what you filter by in a field of its own"
+                )
+        return map_values(filter, _plain)
+
+    def _distinct(self, query: Distinct) -> list[Any]:
+        entry = self.catalog.entry(query.table)
+        if query.field in entry.codec.reference_fields:
+            raise QueryError(f"field {query.field!r} is kept in the artifact store and has no distinct values to ask for")
+        return self.stores.databackend.distinct(entry.table, query.field, self._filter(entry, query.filter))
+
+    def _native(self, query: Native) -> Any:
+        entry = self.catalog.entry(table_of(query))
+        found = self.stores.databackend.native(entry.table, steps_of(query))
+        if isinstance(found, Mapping):
+            return self._decoded(entry, [dict(found)])[0]
+        if isinstance(found, Iterator):
+            return Cursor(document for row in found for document in self._decoded(entry, [row]))
+        if isinstance(found, list) and all(isinstance(row, Mapping) for row in found):
+            return Cursor(iter(self._decoded(entry, [dict(row) for row in found])))
+        return found
+
+    def _decoded(self, entry: Entry, rows: list[Any]) -> list[Any]:
+        """Results of the client's own expressions: what is still as it was stored is decoded, the rest left alone."""
+        if not all(isinstance(row, dict) for row in rows):
+            return rows
+        return [entry.codec.decode([row], self.stores.source)[0] if self._is_stored(entry, row) else Document(row) for row in rows]
+
+    def _is_stored(self, entry: Entry, row: Mapping[str, Any]) -> bool:
+        for name in entry.codec.reference_fields:
+            if row.get(name) is not None:
+                try:
+                    reference.parse(row[name])
+                except InvalidReference:
+                    return False
+        return True
+
+    # Writing
+
+    def _insert(self, query: Insert, schema: Schema | None) -> Written:
+        if query.table.startswith(("outputs.", OUTPUTS)):
+            raise QueryError(f"{query.table!r} holds outputs of a model; superduper writes them")
+        entry = self._entry_for(query, schema)
+        with self.stores.artifacts.writing() as writer:
+            rows = entry.codec.encode(query.documents, writer)
+            writer.flush()
+            self.stores.databackend.insert(entry.table, rows)
+        keys = [row[entry.table.primary_key] for row in rows]
+        return Written(keys, self.upkeep.inserted(entry.table.name, keys) if keys else [])
+
+    def _entry_for(self, query: Insert, schema: Schema | None) -> Entry:
+        """The table; made, with a schema given or inferred, where there is none yet."""
+        try:
+            entry = self.catalog.entry(query.table)
+        except NotFound:
+            entry = None
+        if schema is not None:
+            table = Table(query.table, schema)
+        elif entry is None:
+            table = Table(query.table, infer(query.table, query.documents, "id"))
+        elif entry.component is not None and not entry.component.schema.fields:
+            known = entry.component
+            inferred = infer(known.schema.identifier, query.documents, known.primary_id)
+            table = Table(
+                query.table, inferred, known.primary_id, source=known.source, deletion_policy=known.deletion_policy
+            )
+        else:
+            return entry
+        self._owner.apply(table)
+        return self.catalog.entry(query.table)
+
+    def _update(self, query: UpdateQuery) -> Written:
+        entry = self.catalog.entry(query.table)
+        chosen = self._filter(entry, query.filter)
+        fields = query.update.fields
+        if entry.table.primary_key in fields:
+            raise QueryError(f"field {entry.table.primary_key!r} is the primary key and cannot be changed; insert a new row")
+        for name in (*query.update.inc, *query.update.push):
+            if name.partition(".")[0] in entry.codec.schema.fields and name in entry.codec.reference_fields:
+                raise QueryError(f"field {name!r} is kept in the artifact store: use $set with the whole value")
+        listeners = self.upkeep.concerned(entry.table.name, fields)
+        with self.stores.artifacts.writing() as writer:
+            update = map_update(query.update, lambda name, value: entry.codec.part(name, value, writer))
+            writer.flush()
+            if listeners:
+                keys = self._keys(entry, chosen, many=query.many)
+                self.upkeep.mark(listeners, keys)
+                chosen = In(entry.table.primary_key, tuple(keys))
+            keys = self.stores.databackend.update(entry.table, chosen, update, many=query.many)
+        return self._changed(listeners, keys)
+
+    def _changed(self, listeners: list[Any], keys: list[Any]) -> Written:
+        if not keys or not listeners:
+            return Written(keys, [])
+        # Marked again: somebody may have predicted from the old row between the first mark and the write.
+        self.upkeep.mark(listeners, keys)
+        return Written(keys, self.upkeep.rerun(listeners, keys))
+
+    def _keys(self, entry: Entry, filter: Filter, *, many: bool) -> list[Any]:
+        key = entry.table.primary_key
+        query = Select(entry.table.name, filter, (key,), sort=((key, 1),), limit=None if many else 1)
+        return [row[key] for batch in self.stores.databackend.select(entry.table, query) for row in batch]
+
+    def _replace(self, query: Replace) -> Written:
+        entry = self.catalog.entry(query.table)
+        key = entry.table.primary_key
+        found = self._keys(entry, self._filter(entry, query.filter), many=False)
+        if not found:
+            return Written([], [])
+        if query.document.get(key, found[0]) != found[0]:
+            raise QueryError(f"field {key!r} is the primary key and cannot be changed from {found[0]!r}; insert a new row")
+        listeners = self.upkeep.concerned(entry.table.name)
+        with self.stores.artifacts.writing() as writer:
+            row = entry.codec.encode([{**query.document, key: found[0]}], writer)[0]
+            writer.flush()
+            self.upkeep.mark(listeners, found)
+            keys = self.stores.databackend.replace(entry.table, Compare(key, "eq", found[0]), row)
+        return self._changed(listeners, keys)
+
+    def _delete(self, query: Delete) -> Written:
+        entry = self.catalog.entry(query.table)
+        keys = self.stores.databackend.delete(entry.table, self._filter(entry, query.filter), many=query.many)
+        if keys:
+            self.upkeep.deleted(entry.table.name, keys)
+        return Written(keys, [])
+
+    def _bulk(self, query: BulkWrite) -> Written:
+        """Each in turn; where the database has transactions, all or none."""
+        ids: list[Any] = []
+        jobs: list[JobRecord] = []
+        with self.stores.databackend.transaction():
+            for operation in query.operations:
+                written = self.execute(operation)
+                ids += written.ids
+                jobs += written.jobs
+        return Written(ids, jobs)
+
+
+def _plain(_: str, value: Any) -> Any:
+    """A value as databases know it."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+
+

@@ -1,0 +1,249 @@
+"""Predicting what is missing: found by the database, computed in batches, written back as they come.
+
+A kill loses the batches in flight only. A row that fails keeps its error and is not tried again until asked. Results
+whose inputs turn out unchanged are kept without calling the model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from superduper.backends.base.compute import Batch, Outcome
+from superduper.errors import ModelError, SuperduperError
+from superduper.jobs import reading
+from superduper.jobs.batches import BatchSize
+from superduper.jobs.ledger import DONE, FAILED, OUTPUT, SOURCE, STALE, Ledger, chunks
+from superduper.jobs.predictor import Predictor
+from superduper.jobs.reading import Rows
+from superduper.jobs.stores import Stores
+from superduper.query.ast import EVERYTHING
+
+if TYPE_CHECKING:
+    from superduper.api.v1alpha1 import Inputs
+    from superduper.artifacts.writer import Writer
+    from superduper.rows import Row
+
+SAMPLE = 16
+"""Rows that are computed to find out what outputs are, where nobody said."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did: rows computed, of these failed, and results kept because their inputs had not changed."""
+
+    done: int = 0
+    failed: int = 0
+    kept: int = 0
+    keys: list[Any] = field(default_factory=list)
+    """Keys whose results changed, where ``Task.collect`` asks for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A listener, ready to run."""
+
+    name: str
+    rows: Rows
+    inputs: Inputs
+    key: str
+    predictor: Predictor
+    ledger: Ledger | None
+    open_ledger: Callable[[list[Any]], Ledger]
+    """Makes the ledger for outputs like these values, where there is none yet."""
+    batch_size: int | None = None
+    collect: bool = False
+    progress: Callable[[Report], None] | None = None
+
+
+def run(task: Task, stores: Stores, keys: Sequence[Any] | None = None) -> Report:
+    """Compute what is missing, or (``keys``) what is missing of these rows. Raises ModelError if nothing can run."""
+    report = Report()
+    size = BatchSize(task.batch_size)
+    ledger = task.ledger if task.ledger is not None else _first(task, stores, report, keys)
+    if ledger is None:
+        return report
+    pending = _missing(task, stores, ledger) if keys is None else _of_these(ledger, task, keys)
+    hashes: dict[Any, str] = {}
+    started: list[float] = []
+    batches = _batches(task, stores, ledger, pending, size, hashes, started, report)
+    for outcomes in stores.compute.map(task.predictor, batches):
+        if started:
+            size.took(len(outcomes), time.perf_counter() - started.pop(0))
+        _write(task, stores, ledger, outcomes, hashes, report)
+    return report
+
+
+def _missing(task: Task, stores: Stores, ledger: Ledger) -> Iterator[list[Any]]:
+    return stores.databackend.missing(task.rows.table, task.rows.filter, ledger.table, ledger.current(task.key))
+
+
+def _of_these(ledger: Ledger, task: Task, keys: Sequence[Any]) -> Iterator[list[Any]]:
+    for chunk in chunks(keys):
+        known = ledger.rows(chunk, (SOURCE,), ledger.current(task.key)) if len(keys) > 1 or not ledger.is_empty() else {}
+        yield [key for key in chunk if key not in known]
+
+
+def _first(task: Task, stores: Stores, report: Report, keys: Sequence[Any] | None) -> Ledger | None:
+    """Compute a few rows to see what outputs are, make the ledger for such, and write them down."""
+    chosen = None if keys is None else task.rows.by_keys(keys[:SAMPLE])
+    query = task.rows.select(task.inputs.fields, chosen, limit=SAMPLE)
+    rows = [row for batch in stores.databackend.select(task.rows.table, query) for row in batch]
+    if not rows:
+        return None
+    hashes: dict[Any, str] = {}
+    outcomes = task.predictor(_batch(task, stores, rows, hashes))
+    values = [outcome.value for outcome in outcomes if outcome.error is None]
+    if not values:
+        raise ModelError(
+            f"model {task.name!r} failed on each of the first {len(rows)} rows, so what its outputs are is not known: "
+            f"{outcomes[0].error}; mend the model, or declare predict.output"
+        )
+    ledger = task.open_ledger(values)
+    _write(task, stores, ledger, outcomes, hashes, report)
+    return ledger
+
+
+def _batches(
+    task: Task,
+    stores: Stores,
+    ledger: Ledger,
+    pending: Iterable[list[Any]],
+    size: BatchSize,
+    hashes: dict[Any, str],
+    started: list[float],
+    report: Report,
+) -> Iterator[Batch]:
+    """Batches for the model, read as they are asked for; results that are right after all are kept on the way."""
+    fresh = ledger.is_empty()
+    fields = task.inputs.fields
+    for keys in _resized(pending, size):
+        reusable = {} if fresh else ledger.reusable(keys, task.key)
+        kept: list[Any] = []
+        for rows in reading.plain_rows(stores, task.rows, fields, task.rows.by_keys(keys)):
+            todo = []
+            for row in rows:
+                key = row[task.rows.table.primary_key]
+                hashes[key] = reading.digest(row, task.inputs)
+                (kept.append(key) if reusable.get(key) == hashes[key] else todo.append(row))
+            if todo:
+                batch = _batch(task, stores, todo, hashes)
+                started.append(time.perf_counter())
+                yield batch
+        if kept:
+            ledger.mark(kept, DONE)
+            report.kept += len(kept)
+
+
+def _resized(pending: Iterable[list[Any]], size: BatchSize) -> Iterator[list[Any]]:
+    """The same keys in lists of the size that is right at the moment."""
+    held: list[Any] = []
+    for keys in pending:
+        held += keys
+        while len(held) >= size.rows:
+            cut = size.rows
+            yield held[:cut]
+            held = held[cut:]
+    while held:
+        cut = size.rows
+        yield held[:cut]
+        held = held[cut:]
+
+
+def _batch(task: Task, stores: Stores, rows: list[Row], hashes: dict[Any, str]) -> Batch:
+    keys = [row[task.rows.table.primary_key] for row in rows]
+    for key, row in zip(keys, rows, strict=True):
+        if key not in hashes:
+            hashes[key] = reading.digest(row, task.inputs)
+    documents = task.rows.codec.decode(rows, stores.source)
+    return Batch(keys, [reading.arguments(document, task.inputs) for document in documents])
+
+
+def _write(
+    task: Task, stores: Stores, ledger: Ledger, outcomes: list[Outcome], hashes: dict[Any, str], report: Report
+) -> None:
+    with stores.artifacts.writing() as writer:
+        rows = [_result(task, ledger, outcome, hashes.pop(outcome.key, ""), writer) for outcome in outcomes]
+        writer.flush()
+        stores.databackend.upsert(ledger.table, rows)
+    report.done += len(rows)
+    report.failed += sum(row["_state"] == FAILED for row in rows)
+    if task.collect:
+        report.keys += [row[SOURCE] for row in rows]
+    if task.progress is not None:
+        task.progress(report)
+
+
+def _result(task: Task, ledger: Ledger, outcome: Outcome, inputs: str, writer: Writer) -> Row:
+    value, error = None, outcome.error
+    if error is None:
+        try:
+            value = ledger.codec.value(OUTPUT, outcome.value, writer)
+        except SuperduperError as wrong:
+            error = f"the output cannot be stored: {wrong}; declare predict.output to match"
+    return {
+        SOURCE: outcome.key,
+        OUTPUT: value,
+        "_key": task.key,
+        "_inputs": inputs,
+        "_state": DONE if error is None else FAILED,
+        "_error": error,
+        "_fold": None,
+    }
+
+
+def refresh(task: Task, stores: Stores) -> int:
+    """Find results that writes past the API made wrong: mark them stale, forget those without a row. Gives how many."""
+    ledger = task.ledger
+    if ledger is None:
+        return 0
+    found = 0
+    whole = Rows(task.rows.table, task.rows.codec, EVERYTHING)
+    query = whole.select(task.inputs.fields)
+    for batch in stores.databackend.select(task.rows.table, query):
+        now = {row[task.rows.table.primary_key]: reading.digest(row, task.inputs) for row in batch}
+        known = ledger.rows(list(now), (SOURCE, "_inputs"), ledger.current(task.key))
+        wrong = [key for key, row in known.items() if row["_inputs"] != now[key]]
+        ledger.mark(wrong, STALE)
+        found += len(wrong)
+    return found + prune(task, stores)
+
+
+def prune(task: Task, stores: Stores) -> int:
+    """Forget results whose row is gone or no longer passes the filter. Gives how many."""
+    if task.ledger is None:
+        return 0
+    found = 0
+    gone = stores.databackend.missing(task.ledger.table, EVERYTHING, task.rows.table, task.rows.filter)
+    for keys in gone:
+        task.ledger.forget(keys)
+        found += len(keys)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How far a listener is: rows that pass its filter, results done and failed, rows still pending."""
+
+    rows: int
+    done: int
+    failed: int
+
+    @property
+    def pending(self) -> int:
+        """Rows without a current result."""
+        return max(0, self.rows - self.done - self.failed)
+
+
+def coverage(rows: Rows, ledger: Ledger | None, key: str, stores: Stores) -> Coverage:
+    """Counted by the database."""
+    total = stores.databackend.count(rows.table, rows.filter)
+    if ledger is None:
+        return Coverage(total, 0, 0)
+    count = stores.databackend.count
+    return Coverage(total, count(ledger.table, ledger.done(key)), count(ledger.table, ledger.failed(key)))
+
+
+__all__ = ["Coverage", "Report", "Task", "coverage", "prune", "refresh", "run"]

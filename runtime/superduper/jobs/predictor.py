@@ -1,0 +1,51 @@
+"""Running a model on a batch: a row that fails keeps its error and stops no other."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from superduper.backends.base.compute import Batch, Outcome
+from superduper.code import describe
+
+
+class Predictor:
+    """What a compute backend is given: the model's function, over batches."""
+
+    def __init__(self, function: Callable[..., Any], batched: bool) -> None:
+        self.function, self.batched = function, batched
+
+    def __call__(self, batch: Batch) -> list[Outcome]:
+        """An outcome for each row, in order."""
+        if self.batched and len(batch.keys) > 0:
+            return self._lists(list(batch.keys), list(batch.args))
+        return [self._one(key, args) for key, args in zip(batch.keys, batch.args, strict=True)]
+
+    def _one(self, key: Any, args: tuple[tuple[Any, ...], dict[str, Any]]) -> Outcome:
+        try:
+            return Outcome(key, self.function(*args[0], **args[1]))
+        except Exception as error:
+            return Outcome(key, error=explain(error))
+
+    def _lists(self, keys: list[Any], args: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Outcome]:
+        """The whole list at once; where that fails, halves of it, down to the rows that are at fault."""
+        columns = [list(column) for column in zip(*(positional for positional, _ in args), strict=True)]
+        named = {name: [by_name[name] for _, by_name in args] for name in args[0][1]}
+        try:
+            values = list(self.function(*columns, **named))
+            if len(values) != len(keys):
+                raise ValueError(f"the model gave {len(values)} outputs for {len(keys)} rows")
+        except Exception as error:
+            if len(keys) == 1:
+                return [Outcome(keys[0], error=explain(error))]
+            half = len(keys) // 2
+            return self._lists(keys[:half], args[:half]) + self._lists(keys[half:], args[half:])
+        return [Outcome(key, value) for key, value in zip(keys, values, strict=True)]
+
+
+def explain(error: BaseException) -> str:
+    """The error in one line, with the line of code that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    where = f" (line {frames[-1].lineno} of {frames[-1].name})" if frames else ""
+    return describe(error) + where

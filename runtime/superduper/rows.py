@@ -1,0 +1,294 @@
+"""Between documents and plain rows: the schema decides what a value is, never its content."""
+
+from __future__ import annotations
+
+import json
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from superduper.artifacts import reference
+from superduper.components.datatype import DataType
+from superduper.components.schema import Schema
+from superduper.document import Document, LazyArtifact, LazyFile, Place, Source, as_given
+from superduper.errors import ArtifactError, DecodeError, EncodeError, SchemaMismatch, SuperduperError, nearest
+from superduper.query.tables import RESERVED, TableDef
+
+if TYPE_CHECKING:
+    from superduper.artifacts.writer import Writer
+
+Encode = Callable[[Any, "Writer"], Any]
+Row = dict[str, Any]
+
+_FOLD_RANGE = 1 << 32
+
+
+def fold(key: Any, valid: float) -> str:
+    """``train`` or ``valid``, by a hash of the primary key, so that inserting a row again agrees."""
+    share = zlib.crc32(key.encode() if isinstance(key, str) else repr(key).encode()) / _FOLD_RANGE
+    return "valid" if share < valid else "train"
+
+
+class RowCodec:
+    """Encodes and decodes the rows of one table."""
+
+    def __init__(self, table: TableDef, schema: Schema, *, schemaless: bool, valid: float = 0.05) -> None:
+        self.table, self.schema, self.schemaless, self.valid = table, schema, schemaless, valid
+        self._encoders: dict[str, Encode] = {
+            column.name: _encoder(schema.fields.get(column.name, column.type))
+            for column in table.columns
+            if column.name not in RESERVED
+        }
+        self._key_type = table.columns[0].type
+        typed = {name: kind for name, kind in schema.fields.items() if isinstance(kind, DataType)}
+        self._eager = {name: kind for name, kind in typed.items() if kind.encodable == "artifact"}
+        self._handles = {name: kind for name, kind in typed.items() if kind.encodable == "lazy_artifact" or kind.is_file}
+        self._inline = {
+            name: kind
+            for name, kind in typed.items()
+            if not kind.is_artifact and not kind.is_file and not (kind.encodable == "native" and kind.codec in _SELF)
+        }
+
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether any field's payload is in the artifact store."""
+        return bool(self._eager or self._handles)
+
+    def encode(self, rows: Iterable[Mapping[str, Any]], writer: Writer) -> list[Row]:
+        """Plain rows; payloads go to the writer. Raises EncodeError or SchemaMismatch, naming row and field."""
+        return [self._encode_row(position, row, writer) for position, row in enumerate(rows)]
+
+    def _encode_row(self, position: int, row: Mapping[str, Any], writer: Writer) -> Row:
+        if not isinstance(row, Mapping):
+            raise EncodeError(f"table {self.table.name!r}, row {position}: a {type(row).__name__} is no document; give a dict")
+        encoders = self._encoders
+        key_name = self.table.primary_key
+        plain: Row = {}
+        if key_name not in row:
+            plain[key_name] = self._new_key(position)
+        name = ""
+        try:
+            for name, value in row.items():
+                encode = encoders.get(name)
+                if encode is None:
+                    if name not in RESERVED:
+                        plain[name] = self._undeclared(name, value)
+                elif value is None:
+                    plain[name] = None
+                else:
+                    plain[name] = encode(value, writer)
+        except SuperduperError as error:
+            raise _at(error, f"table {self.table.name!r}, row {position} ({row.get(key_name)!r}), field {name!r}") from error
+        key = plain[key_name]
+        if key is None:
+            raise SchemaMismatch(f"table {self.table.name!r}, row {position}, field {key_name!r}: a primary key cannot be null")
+        given = row.get("_fold")
+        plain["_fold"] = given if given in ("train", "valid") else fold(key, self.valid)
+        return plain
+
+    def value(self, name: str, value: Any, writer: Writer) -> Any:
+        """One field's value as it is stored: for updates."""
+        encode = self._encoders.get(name)
+        try:
+            if encode is None:
+                return value if name == "_fold" else self._undeclared(name, value)
+            return None if value is None else encode(value, writer)
+        except SuperduperError as error:
+            raise _at(error, f"table {self.table.name!r}, field {name!r}") from error
+
+    def part(self, name: str, value: Any, writer: Writer) -> Any:
+        """A value of an update: a field's, or (``meta.size``) what goes into a JSON field."""
+        column = self.table.column(name)
+        if "." in name or (column is not None and column.type == "json" and name not in self._inline):
+            return _json(value)
+        return self.value(name, value, writer)
+
+    def _new_key(self, position: int) -> str:
+        if self._key_type != "str":
+            raise SchemaMismatch(
+                f"table {self.table.name!r}, row {position}: field {self.table.primary_key!r} is the primary key and is not given"
+            )
+        return str(uuid.uuid4())
+
+    def _undeclared(self, name: str, value: Any) -> Any:
+        if not self.schemaless:
+            raise SchemaMismatch(
+                f"the schema {self.schema.identifier!r} has no such field{nearest(name, self._encoders)} "
+                f"(fields: {', '.join(self._encoders)})"
+            )
+        if not isinstance(name, str) or name.startswith("$"):
+            raise SchemaMismatch("a field's name is a text that does not start with '$'")
+        return value
+
+    def decode(self, rows: list[Row], source: Source) -> list[Document]:
+        """Documents: eager payloads loaded and verified, lazy ones as handles."""
+        for name, kind in self._eager.items():
+            self._load(name, kind, rows, source)
+        for name, kind in self._inline.items():
+            for row in rows:
+                if row.get(name) is not None:
+                    row[name] = self._guard(row, name, kind.decode, row[name])
+        for name, kind in self._handles.items():
+            for row in rows:
+                if row.get(name) is not None:
+                    row[name] = self._guard(row, name, self._handle(row, kind, source), row[name])
+        return [Document(row) for row in rows]
+
+    def _load(self, name: str, kind: DataType, rows: list[Row], source: Source) -> None:
+        wanted = [row for row in rows if row.get(name) is not None]
+        parse = reference.parse
+        try:
+            payloads = source.artifacts.get_many([parse(row[name]).id for row in wanted])
+        except ArtifactError:
+            payloads = (self._guard(row, name, lambda text: source.artifacts.get(parse(text).id), row[name]) for row in wanted)
+        decode = kind.decode
+        for row, data in zip(wanted, payloads, strict=True):
+            try:
+                row[name] = decode(data)
+            except SuperduperError as error:
+                raise _at(error, self._where(row, name)) from error
+
+    def _handle(self, row: Row, kind: DataType, source: Source) -> Callable[[str], Any]:
+        place = Place(self.table.name, row.get(self.table.primary_key))
+
+        def handle(text: str) -> Any:
+            found = reference.parse(text)
+            if found.kind != ("file" if kind.is_file else "blob"):
+                raise DecodeError(f"{text} is a reference to a {found.kind}, which DataType {kind.identifier!r} does not hold")
+            if kind.encodable == "file":
+                return as_given(source.artifacts.checkout(found.id, source.files))
+            return (LazyFile if kind.is_file else LazyArtifact)(text, kind, source, place)
+
+        return handle
+
+    def _guard(self, row: Row, name: str, decode: Callable[[Any], Any], value: Any) -> Any:
+        try:
+            return decode(value)
+        except ArtifactError as error:
+            raise error.at(self.table.name, row.get(self.table.primary_key)) from error.__cause__
+        except SuperduperError as error:
+            raise _at(error, self._where(row, name)) from error
+
+    def _where(self, row: Row, name: str) -> str:
+        return f"table {self.table.name!r}, row {row.get(self.table.primary_key)!r}, field {name!r}"
+
+    def references(self, rows: Iterable[Row]) -> Iterator[str]:
+        """Ids of all artifacts that the plain rows name."""
+        names = [*self._eager, *self._handles]
+        for row in rows:
+            for name in names:
+                text = row.get(name)
+                if isinstance(text, str):
+                    yield reference.parse(text).id
+
+    @property
+    def eager_fields(self) -> tuple[str, ...]:
+        """Fields whose payload is loaded with the row."""
+        return tuple(self._eager)
+
+    @property
+    def reference_fields(self) -> tuple[str, ...]:
+        """Fields whose column holds a reference."""
+        return (*self._eager, *self._handles)
+
+
+_SELF = ("json", "text", "bytes", None)
+"""Codecs whose native form is the value itself."""
+
+
+def _at(error: SuperduperError, where: str) -> SuperduperError:
+    if isinstance(error, ArtifactError) or str(error).startswith("table "):
+        return error
+    kind = type(error) if isinstance(error, (EncodeError, DecodeError, SchemaMismatch)) else EncodeError
+    return kind(f"{where}: {error}")
+
+
+def _encoder(kind: DataType | str) -> Encode:
+    if isinstance(kind, DataType):
+        return _typed(kind)
+    plain = _PLAIN[kind]
+    return lambda value, _: plain(value)
+
+
+def _typed(kind: DataType) -> Encode:
+    encode = kind.encode
+
+    def opened(value: Any) -> Any:
+        return value.unpack() if isinstance(value, (LazyArtifact, LazyFile)) else value
+
+    if kind.is_file:
+        return lambda value, writer: reference.file(writer.put_path(encode(opened(value))))
+    if kind.is_artifact:
+        return lambda value, writer: reference.blob(writer.put(encode(opened(value))))
+    if kind.column_type == "json":
+        return lambda value, _: _json(encode(opened(value)))
+    return lambda value, _: encode(opened(value))
+
+
+def _wrong(value: Any, expected: str) -> SchemaMismatch:
+    return SchemaMismatch(f"expected {expected}, got {type(value).__name__} {value!r:.60}")
+
+
+def _plain_number(value: Any) -> Any:
+    """A numpy scalar as Python's own number."""
+    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _wrong(value, "str")
+    return value
+
+
+def _int(value: Any) -> int:
+    value = _plain_number(value)
+    if type(value) is not int:
+        raise _wrong(value, "int")
+    if not -(1 << 63) <= value < 1 << 63:
+        raise SchemaMismatch(f"{value} does not fit 64 bits; use a str field or a DataType")
+    return value
+
+
+def _float(value: Any) -> float:
+    value = _plain_number(value)
+    if type(value) is float:
+        return value
+    if type(value) is not int or int(float(value)) != value:
+        raise _wrong(value, "float")
+    return float(value)
+
+
+def _bool(value: Any) -> bool:
+    value = _plain_number(value)
+    if type(value) is not bool:
+        raise _wrong(value, "bool")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise _wrong(value, "bytes")
+    return bytes(value)
+
+
+def _datetime(value: Any) -> datetime:
+    if not isinstance(value, datetime):
+        raise _wrong(value, "datetime")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _json(value: Any) -> Any:
+    try:
+        same = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise SchemaMismatch(f"not JSON: {error}") from error
+    if same != value:
+        raise SchemaMismatch("JSON has lists and text keys only: a tuple or another key would not come back as it was")
+    return same
+
+
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "str": _str, "int": _int, "float": _float, "bool": _bool, "bytes": _bytes, "datetime": _datetime, "json": _json,
+}  # fmt: skip
