@@ -63,7 +63,7 @@ def uri(system: System, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def server(system: System, request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 each system has its own
+def server(system: System, request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(system.server)
 
 

@@ -91,14 +91,17 @@ class MongoDatabase:
                 connectTimeoutMS=milliseconds,
                 tz_aware=True,
             )
-            self._name = client.get_default_database().name
         except (ConfigurationError, InvalidName, InvalidURI, ValueError) as error:
             raise UriError(f"{self.uri}: {error}; write mongodb://user:password@host:27017/database") from error
         try:
+            self._name = client.get_default_database().name
             with self.translated():
                 client[self._name].command("ping")
                 # Ping asks for no rights; this does.
                 client[self._name].list_collection_names()
+        except (ConfigurationError, InvalidName) as error:
+            client.close()
+            raise UriError(f"{self.uri}: {error}; write mongodb://user:password@host:27017/database") from error
         except SuperduperError:
             client.close()
             raise

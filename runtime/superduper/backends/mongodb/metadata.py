@@ -50,7 +50,11 @@ class MongoMetaDataStore(MetaDataStore):
         """Raises UriError, MissingExtra, Unreachable after 10 seconds, AccessDenied, VersionError."""
         self._database = MongoDatabase(uri)
         self.uri = self._database.uri
-        self._prepare()
+        try:
+            self._prepare()
+        except Exception:
+            self.close()
+            raise
 
     # ---------------------------------------------------------------------------------------------- components
 
@@ -233,7 +237,8 @@ class MongoMetaDataStore(MetaDataStore):
         check_schema_version(self.uri, int(found["value"]))
 
     def _collection(self, name: str) -> Collection[Document]:
-        return self._database.database[PREFIX + name]
+        found: Collection[Document] = self._database.database[PREFIX + name]
+        return found
 
     def _put(self, name: str, key: str, values: Mapping[str, Any]) -> None:
         """Replace the document of that key, or add it."""

@@ -23,7 +23,17 @@ from sqlalchemy.pool import QueuePool
 
 from superduper import config
 from superduper.errors import AccessDenied, MissingExtra, StoreError, SuperduperError, Unreachable, UriError
-from superduper.uris import without_password as without_password
+from superduper.uris import without_password
+
+__all__ = [
+    "BUSY_TIMEOUT",
+    "MEMORY",
+    "errors_of",
+    "open_server",
+    "open_sqlite",
+    "sqlite_path",
+    "without_password",
+]
 
 BUSY_TIMEOUT = 30
 """Seconds that a writer of SQLite waits for another one."""
@@ -56,7 +66,7 @@ def open_sqlite(uri: str) -> Engine:
     """An engine on a file, in WAL mode; a transaction that will write begins with the option ``write``."""
     path = sqlite_path(uri)
     if path != MEMORY:
-        path = os.path.abspath(path)
+        path = str(Path(path).absolute())
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -83,21 +93,24 @@ def open_sqlite(uri: str) -> Engine:
     return engine
 
 
-def open_server(uri: str) -> Engine:
-    """An engine on a PostgreSQL, MySQL or MariaDB server. Raises UriError, MissingExtra."""
+def open_server(uri: str, **arguments: object) -> Engine:
+    """An engine on a PostgreSQL, MySQL or MariaDB server, with more arguments for its driver.
+
+    Raises UriError, MissingExtra.
+    """
     scheme, _, rest = uri.partition("://")
     driver, package, extra = _DRIVERS[scheme]
     if find_spec(package) is None:
         raise MissingExtra(package, extra, f"{scheme}://")
     try:
         url = make_url(f"{driver}://{rest}")
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise UriError(f"{without_password(uri)}: not a URI such as {scheme}://user:password@host/database") from error
     if not url.database:
         raise UriError(f"{without_password(uri)}: it names no database, as in {scheme}://user:password@host/database")
     engine = create_engine(
         url,
-        connect_args={"connect_timeout": max(1, round(config.CFG.connect_timeout))},
+        connect_args={"connect_timeout": max(1, round(config.CFG.connect_timeout)), **arguments},
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
         pool_size=8,

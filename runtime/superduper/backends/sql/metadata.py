@@ -74,7 +74,11 @@ class SQLMetaDataStore(MetaDataStore):
         self.uri = without_password(uri)
         self._engine = engine
         self._writer = engine.execution_options(write=True)
-        self._prepare()
+        try:
+            self._prepare()
+        except Exception:
+            self.close()
+            raise
 
     # ---------------------------------------------------------------------------------------------- components
 
@@ -265,12 +269,12 @@ class SQLMetaDataStore(MetaDataStore):
                 connection.execute(insert(meta).values(name="schema_version", value=found))
             return found
 
-        with errors_of(self.uri):
+        with errors_of(self.uri), self._engine.connect() as connection:
             try:
-                with self._engine.connect() as connection:
-                    found = connection.scalar(version)
+                found = connection.scalar(version)
             except DBAPIError:
-                if inspect(self._engine).has_table(meta.name):
+                connection.rollback()
+                if inspect(connection).has_table(meta.name):
                     raise
                 found = None
         check_schema_version(self.uri, int(found or self._write(create)))
