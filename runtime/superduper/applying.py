@@ -71,7 +71,9 @@ class Applying:
         except NotFound:
             return
         old = known.schema.fields
-        changed = [name for name, kind in table.schema.fields.items() if name in old and storage(old[name]) != storage(kind)]
+        changed = [
+            name for name, kind in table.schema.fields.items() if name in old and storage(old[name]) != storage(kind)
+        ]
         if not changed or not self._has_rows(known):
             return
         name = changed[0]
@@ -82,7 +84,9 @@ class Applying:
 
     def _has_rows(self, table: Table) -> bool:
         definition = table.definition
-        found = self.stores.databackend.select(definition, Select(definition.name, fields=(definition.primary_key,), limit=1))
+        found = self.stores.databackend.select(
+            definition, Select(definition.name, fields=(definition.primary_key,), limit=1)
+        )
         return any(batch for batch in found)
 
     def _model(self, model: Model) -> bool:
@@ -128,5 +132,3 @@ class Applying:
                     self._open_outputs(listener)
                 jobs += self.upkeep.run(listener)
         return jobs
-
-

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FITTED, RETAINED = "fitted", "retained"
 """Records that are no components of the user's: fitted models, and tables that were removed while their rows stay."""
 HIDDEN = (FITTED, RETAINED)
+MAKES = "$makes"
+"""Key of a model's record that holds ``Model.makes``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +59,33 @@ class Catalog:
 
     def load(self, type_id: str, identifier: str, version: int | None = None) -> Component:
         """The component, made from its record. Raises NotFound, naming the nearest."""
-        if version is None and (type_id, identifier) in self._cache:
-            return self._cache[type_id, identifier]
+        known = self._cache.get((type_id, identifier)) if version is None else None
+        if known is not None:
+            return known
         record = self.stores.metadata.component(type_id, identifier, version)
         made = self._make(record)
-        made.version = record.version
         if version is None:
             self._cache[type_id, identifier] = made
         return made
 
     def _make(self, record: ComponentRecord) -> Component:
+        """A component of its record, which knows its version and digest."""
+        spec = dict(record.spec)
+        makes = spec.pop(MAKES, None)
+        made = self._from_spec(record.type_id, spec)
+        made.version = record.version
+        if isinstance(made, Model):
+            made.recorded(record.digest, makes)
+            return self._with_fitted(made, record)
+        made.recorded(record.digest)
+        return made
+
+    def _from_spec(self, type_id: str, spec: dict[str, Any]) -> Component:
         from superduper.api import v1alpha1 as api
         from superduper.components.dataset import Dataset
 
-        fetch, spec = self.stores.artifacts.get, dict(record.spec)
-        match record.type_id:
+        fetch = self.stores.artifacts.get
+        match type_id:
             case "datatype":
                 return DataType.from_spec(api.DataTypeSpec.model_validate(spec), fetch=fetch)
             case "schema":
@@ -79,7 +93,7 @@ class Catalog:
             case "table":
                 return Table.from_spec(api.TableSpec.model_validate(spec), lookup=self.load)
             case "model":
-                return self._with_fitted(Model.from_spec(api.ModelSpec.model_validate(spec), lookup=self.load, fetch=fetch), record)
+                return Model.from_spec(api.ModelSpec.model_validate(spec), lookup=self.load, fetch=fetch)
             case "listener":
                 found = api.ListenerSpec.model_validate(spec)
                 model = self.load("model", found.model)
@@ -89,28 +103,30 @@ class Catalog:
                 return Metric.from_spec(api.MetricSpec.model_validate(spec), fetch=fetch)
             case "dataset":
                 return Dataset.from_spec(api.DatasetSpec.model_validate(spec))
-        raise SuperduperError(f"component {record.identifier!r} is of an unknown type {record.type_id!r}")
+        raise SuperduperError(f"component {spec.get('identifier')!r} is of an unknown type {type_id!r}")
 
     def _with_fitted(self, model: Model, record: ComponentRecord) -> Model:
-        model.recorded_digest = record.digest
         if model.training is not None:
-            identifier = self.fitted_id(record.identifier, record.digest)
+            identifier = self.fitted_id(record.identifier, model.makes())
             if identifier is not None:
                 model.fitted = Fitted(self.stores.artifacts.get, identifier, record.identifier)
         return model
 
-    def fitted_id(self, model: str, digest: str) -> str | None:
-        """Artifact id of the model fitted for exactly this version, or None."""
+    def fitted_id(self, model: str, made_by: str) -> str | None:
+        """Artifact id of the model that was fitted by exactly this code and training, or None."""
         try:
             record = self.stores.metadata.component(FITTED, model)
         except NotFound:
             return None
-        return record.artifacts[0] if record.digest == digest else None
+        return record.artifacts[0] if record.digest == made_by else None
 
     def record(self, component: Component, children: list[ComponentKey] | None = None) -> tuple[ComponentRecord, bool]:
         """Store what the component needs, then its record; a new version if its digest is new."""
         payloads = component.payloads()
         digest = component.digest()
+        spec = component.spec().model_dump(mode="json", by_alias=True, exclude_none=True)
+        if isinstance(component, Model):
+            spec[MAKES] = component.makes()
         with self.stores.artifacts.writing() as writer:
             artifacts = [writer.put(data) for data in payloads.values()]
             artifacts += [snapshot] if (snapshot := getattr(component, "snapshot", None)) else []
@@ -119,7 +135,7 @@ class Catalog:
                 component.type_id,
                 component.identifier,
                 digest=digest,
-                spec=component.spec().model_dump(mode="json", by_alias=True, exclude_none=True),
+                spec=spec,
                 artifacts=artifacts,
                 children=children or [],
             )
@@ -132,10 +148,11 @@ class Catalog:
 
     def entry(self, name: str) -> Entry:
         """The table of that name, or (``outputs.m``, ``_outputs__m``) the outputs of a listener. Raises NotFound."""
-        if name not in self._entries:
+        made = self._entries.get(name)
+        if made is None:
             made = self._outputs(name) if name.startswith(("outputs.", OUTPUTS)) else self._table(name)
             self._entries[name] = made
-        return self._entries[name]
+        return made
 
     def _table(self, name: str) -> Entry:
         try:
@@ -154,7 +171,9 @@ class Catalog:
             schema = self.load("schema", OUTPUTS + listener)
         except NotFound as error:
             known = [identifier for _, identifier in self.stores.metadata.components("listener")]
-            raise NotFound(f"{listener!r} has no outputs yet{nearest(listener, [k for k in known if k != listener])}") from error
+            raise NotFound(
+                f"{listener!r} has no outputs yet{nearest(listener, [k for k in known if k != listener])}"
+            ) from error
         assert isinstance(schema, Schema)
         return self._with_codec(schema.table(schema.identifier, "_source"), schema, None)
 
@@ -166,14 +185,15 @@ class Catalog:
 
     def listeners(self, table: str) -> list[Listener]:
         """Listeners on that table's rows."""
-        if self._listeners is None:
+        known = self._listeners
+        if known is None:
             found: dict[str, list[Listener]] = {}
             for _, identifier in self.stores.metadata.components("listener"):
                 listener = self.load("listener", identifier)
                 assert isinstance(listener, Listener)
                 found.setdefault(self._named(listener.predict.table), []).append(listener)
-            self._listeners = found
-        return self._listeners.get(self._named(table), [])
+            self._listeners = known = found
+        return known.get(self._named(table), [])
 
     def _named(self, table: str) -> str:
         """``outputs.m`` by the name of the table that it is."""
@@ -198,11 +218,11 @@ class Catalog:
             elif type_id == "table" or (type_id == "schema" and identifier.startswith(OUTPUTS)):
                 for version in metadata.versions(type_id, identifier):
                     component = self.load(type_id, identifier, version)
-                    entry = (
-                        self._with_codec(component.definition, component.schema, component)
-                        if isinstance(component, Table)
-                        else self._with_codec(component.table(identifier, "_source"), component, None)  # type: ignore[attr-defined]
-                    )
+                    if isinstance(component, Table):
+                        entry = self._with_codec(component.definition, component.schema, component)
+                    else:
+                        assert isinstance(component, Schema)
+                        entry = self._with_codec(component.table(identifier, "_source"), component, None)
                     if entry.codec.has_artifacts:
                         yield entry.table, entry.codec.reference_fields
 
@@ -215,8 +235,9 @@ class Catalog:
         for batch in self.stores.databackend.select(table, Select(table.name, fields=(table.primary_key, *fields))):
             for row in batch:
                 for name in fields:
-                    if isinstance(row.get(name), str):
-                        yield reference.parse(row[name]).id
+                    value = row.get(name)
+                    if isinstance(value, str):
+                        yield reference.parse(value).id
 
 
 class Fitted:
@@ -237,4 +258,7 @@ def _schema(spec: dict[str, Any]) -> dict[str, Any]:
     """A schema's record as its spec takes it: outputs have fields that a user's schema may not have."""
     from superduper.api.v1alpha1 import FieldType
 
-    return {"identifier": spec["identifier"], "fields": {k: FieldType.model_validate(v) for k, v in spec["fields"].items()}}
+    return {
+        "identifier": spec["identifier"],
+        "fields": {k: FieldType.model_validate(v) for k, v in spec["fields"].items()},
+    }

@@ -83,13 +83,15 @@ def pickled(value: Any) -> bytes:
         try:
             return bytes(cloudpickle.dumps(value, protocol=PROTOCOL))
         except Exception as error:
-            raise CodeError(f"{value!r} cannot be pickled: {describe(error)}; define it in a module or as source") from error
+            raise CodeError(
+                f"{value!r} cannot be pickled: {describe(error)}; define it in a module or as source"
+            ) from error
 
 
 def digest(code: Code, function: Any = None) -> str:
     """A hash of what the code does: source text, a module's file, or a callable's own code."""
     parts = [code.callable or "", repr(code.args), repr(sorted((code.kwargs or {}).items()))]
-    if function is not None and code.pickle is not None:
+    if code.pickle is not None and function is not None and function is not code:
         parts.append(function_digest(function))
     elif code.source is not None:
         parts.append(code.source)
@@ -202,7 +204,9 @@ def _own_modules(value: Any) -> set[types.ModuleType]:
     owner = value.func if isinstance(value, functools.partial) else value
     names = {getattr(owner, "__module__", None), type(owner).__module__}
     return {
-        sys.modules[name] for name in names if name and name != "__main__" and name in sys.modules and not _is_installed(name)
+        sys.modules[name]
+        for name in names
+        if name and name != "__main__" and name in sys.modules and not _is_installed(name)
     }
 
 
@@ -265,7 +269,7 @@ def _source(text: str, where: str) -> types.ModuleType:
     module.__file__ = file
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     try:
-        exec(compile(text, file, "exec"), module.__dict__)
+        exec(compile(text, file, "exec"), module.__dict__)  # noqa: S102 - the user's own code, which is what this is for
     except SyntaxError as error:
         raise CodeError(f"{where}.source: line {error.lineno}: {error.msg}") from error
     except Exception as error:
@@ -274,9 +278,11 @@ def _source(text: str, where: str) -> types.ModuleType:
 
 
 def _line_in(file: str, error: BaseException) -> int | str:
-    lines = [frame.lineno for frame in inspect.getinnerframes(error.__traceback__) if frame.filename == file] if (
-        error.__traceback__
-    ) else []
+    lines = (
+        [frame.lineno for frame in inspect.getinnerframes(error.__traceback__) if frame.filename == file]
+        if (error.__traceback__)
+        else []
+    )
     return lines[-1] if lines else "?"
 
 

@@ -50,7 +50,12 @@ class Datalayer:
         compute: ComputeBackend,
         settings: Settings,
     ) -> None:
-        self.databackend, self.artifact_store, self.metadata, self.compute = databackend, artifact_store, metadata, compute
+        self.databackend, self.artifact_store, self.metadata, self.compute = (
+            databackend,
+            artifact_store,
+            metadata,
+            compute,
+        )
         self.settings = settings
         self.artifacts = Artifacts(artifact_store, hash=settings.hash)
         files = Path(settings.home) / "files"
@@ -121,7 +126,9 @@ class Datalayer:
         from superduper.components.datatype import DataType
 
         if not isinstance(object, (api.DataType, api.Table, api.Model)):
-            raise ConfigError(f"a {type(object).__name__} cannot be applied: give a component, or a DataType, Table or Model")
+            raise ConfigError(
+                f"a {type(object).__name__} cannot be applied: give a component, or a DataType, Table or Model"
+            )
         spec = object.spec.model_copy(update={"identifier": object.identifier})
         if isinstance(object, api.DataType):
             return DataType.from_spec(spec, fetch=self.artifacts.get)  # type: ignore[arg-type]
@@ -136,7 +143,9 @@ class Datalayer:
         """
         if identifier is None:
             found = [(type_, name) for type_, name in self.metadata.components(type_id) if type_ not in HIDDEN]
-            return [{"type_id": t, "identifier": name} for t, name in found] if type_id is None else [n for _, n in found]
+            return (
+                [{"type_id": t, "identifier": name} for t, name in found] if type_id is None else [n for _, n in found]
+            )
         if type_id is None:
             raise ConfigError("show: give type_id together with identifier")
         if version is None:
@@ -162,9 +171,15 @@ class Datalayer:
         if isinstance(component, Table):
             self._refuse_while_read(component, force=force)
         for parent in self.metadata.parents(type_id, identifier, version):
-            own = isinstance(component, Model) and parent.type_id in ("listener", "fitted") and parent.identifier == identifier
+            own = (
+                isinstance(component, Model)
+                and parent.type_id in ("listener", "fitted")
+                and parent.identifier == identifier
+            )
             if not (force or own):
-                raise InUse(f"{type_id} {identifier!r} is needed by {parent.type_id} {parent.identifier!r}; remove that first")
+                raise InUse(
+                    f"{type_id} {identifier!r} is needed by {parent.type_id} {parent.identifier!r}; remove that first"
+                )
             if self.metadata.versions(parent.type_id, parent.identifier):
                 self._remove_parent(parent.type_id, parent.identifier, force=force)
         if isinstance(component, Table) and version is None:
@@ -183,7 +198,9 @@ class Datalayer:
     def _refuse_while_read(self, table: Table, *, force: bool) -> None:
         for listener in self._catalog.listeners(table.identifier):
             if not force:
-                raise InUse(f"table {table.identifier!r} is read by listener {listener.identifier!r}; remove that first")
+                raise InUse(
+                    f"table {table.identifier!r} is read by listener {listener.identifier!r}; remove that first"
+                )
             self.remove("listener", listener.identifier, force=True)
 
     def _let_go(self, table: Table) -> None:
@@ -292,7 +309,9 @@ class Datalayer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -329,8 +348,12 @@ def superduper(
 
     try:
         databackend = open_(data_uri, registry.data_backend)
-        metadata = open_(metadata_store or chosen.metadata or default_metadata(data_uri, chosen.home), registry.metadata_store)
-        store = open_(artifact_store or chosen.artifact_store or default_artifacts(data_uri, chosen.home), registry.artifact_store)
+        metadata = open_(
+            metadata_store or chosen.metadata or default_metadata(data_uri, chosen.home), registry.metadata_store
+        )
+        store = open_(
+            artifact_store or chosen.artifact_store or default_artifacts(data_uri, chosen.home), registry.artifact_store
+        )
         engine = open_(compute or chosen.compute, registry.compute_backend)
     except SuperduperError:
         for part in opened:
@@ -347,5 +370,3 @@ def default_metadata(uri: str, home: str | Path) -> str:
 def default_artifacts(uri: str, home: str | Path) -> str:
     """The databackend itself where it can hold files, else a folder in ``home``."""
     return uri if registry.scheme(uri) in registry.ARTIFACTS else f"filesystem://{Path(home) / 'artifacts'}"
-
-

@@ -14,7 +14,6 @@ from superduper.components.schema import Schema, infer
 from superduper.components.table import Table
 from superduper.document import Cursor, Document
 from superduper.errors import InvalidReference, NotFound, QueryError
-from superduper.jobs import reading
 from superduper.jobs.ledger import OUTPUT, Ledger
 from superduper.query.ast import Compare, Exists, Filter, In, Select
 from superduper.query.builder import BulkWrite, Count, Delete, Distinct, Find, Insert, Replace, UpdateQuery
@@ -77,19 +76,16 @@ class Execution:
     def _documents(self, entry: Entry, query: Select) -> Iterator[Document]:
         ledgers = {name: self._ledger(name) for name in query.outputs}
         key = entry.table.primary_key
-        hidden = query.fields is not None and key not in query.fields or key in query.exclude
+        hidden = (query.fields is not None and key not in query.fields) or key in query.exclude
         chosen = replace(query, table=entry.table.name, filter=self._filter(entry, query.filter), outputs=())
         if query.fields is not None and hidden:
             chosen = replace(chosen, fields=(key, *query.fields))
         elif hidden:
             chosen = replace(chosen, exclude=tuple(name for name in query.exclude if name != key))
-        eager = entry.codec.eager_fields
         for batch in self.stores.databackend.select(entry.table, chosen):
-            for part in reading.bounded(self.stores, entry.codec, batch, eager) if eager else (batch,):
-                keys = [row[key] for row in part] if ledgers else []
-                documents = entry.codec.decode(part, self.stores.source)
+            for documents in entry.codec.decode_parts(batch, self.stores.source, self.stores.budget // 4):
                 if ledgers:
-                    self._join(documents, keys, ledgers)
+                    self._join(documents, [document[key] for document in documents], ledgers)
                 for document in documents:
                     if hidden:
                         document.pop(key, None)
@@ -99,7 +95,9 @@ class Execution:
         found: Any = self.catalog.load("listener", listener)
         return self.upkeep.ledger(found), self.upkeep.key(found)
 
-    def _join(self, documents: list[Document], keys: list[Any], ledgers: Mapping[str, tuple[Ledger | None, str]]) -> None:
+    def _join(
+        self, documents: list[Document], keys: list[Any], ledgers: Mapping[str, tuple[Ledger | None, str]]
+    ) -> None:
         for document in documents:
             document["_outputs"] = {}
         for name, (ledger, made_by) in ledgers.items():
@@ -124,7 +122,9 @@ class Execution:
     def _distinct(self, query: Distinct) -> list[Any]:
         entry = self.catalog.entry(query.table)
         if query.field in entry.codec.reference_fields:
-            raise QueryError(f"field {query.field!r} is kept in the artifact store and has no distinct values to ask for")
+            raise QueryError(
+                f"field {query.field!r} is kept in the artifact store and has no distinct values to ask for"
+            )
         return self.stores.databackend.distinct(entry.table, query.field, self._filter(entry, query.filter))
 
     def _native(self, query: Native) -> Any:
@@ -142,7 +142,10 @@ class Execution:
         """Results of the client's own expressions: what is still as it was stored is decoded, the rest left alone."""
         if not all(isinstance(row, dict) for row in rows):
             return rows
-        return [entry.codec.decode([row], self.stores.source)[0] if self._is_stored(entry, row) else Document(row) for row in rows]
+        return [
+            entry.codec.decode([row], self.stores.source)[0] if self._is_stored(entry, row) else Document(row)
+            for row in rows
+        ]
 
     def _is_stored(self, entry: Entry, row: Mapping[str, Any]) -> bool:
         for name in entry.codec.reference_fields:
@@ -192,7 +195,9 @@ class Execution:
         chosen = self._filter(entry, query.filter)
         fields = query.update.fields
         if entry.table.primary_key in fields:
-            raise QueryError(f"field {entry.table.primary_key!r} is the primary key and cannot be changed; insert a new row")
+            raise QueryError(
+                f"field {entry.table.primary_key!r} is the primary key and cannot be changed; insert a new row"
+            )
         for name in (*query.update.inc, *query.update.push):
             if name.partition(".")[0] in entry.codec.schema.fields and name in entry.codec.reference_fields:
                 raise QueryError(f"field {name!r} is kept in the artifact store: use $set with the whole value")
@@ -226,7 +231,9 @@ class Execution:
         if not found:
             return Written([], [])
         if query.document.get(key, found[0]) != found[0]:
-            raise QueryError(f"field {key!r} is the primary key and cannot be changed from {found[0]!r}; insert a new row")
+            raise QueryError(
+                f"field {key!r} is the primary key and cannot be changed from {found[0]!r}; insert a new row"
+            )
         listeners = self.upkeep.concerned(entry.table.name)
         with self.stores.artifacts.writing() as writer:
             row = entry.codec.encode([{**query.document, key: found[0]}], writer)[0]
@@ -259,5 +266,3 @@ def _plain(_: str, value: Any) -> Any:
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
-
-

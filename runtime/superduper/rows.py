@@ -23,6 +23,8 @@ Encode = Callable[[Any, "Writer"], Any]
 Row = dict[str, Any]
 
 _FOLD_RANGE = 1 << 32
+FIRST_PART = 8
+"""Rows that are loaded first, to see how large their payloads are."""
 
 
 def fold(key: Any, valid: float) -> str:
@@ -44,7 +46,9 @@ class RowCodec:
         self._key_type = table.columns[0].type
         typed = {name: kind for name, kind in schema.fields.items() if isinstance(kind, DataType)}
         self._eager = {name: kind for name, kind in typed.items() if kind.encodable == "artifact"}
-        self._handles = {name: kind for name, kind in typed.items() if kind.encodable == "lazy_artifact" or kind.is_file}
+        self._handles = {
+            name: kind for name, kind in typed.items() if kind.encodable == "lazy_artifact" or kind.is_file
+        }
         self._inline = {
             name: kind
             for name, kind in typed.items()
@@ -62,7 +66,9 @@ class RowCodec:
 
     def _encode_row(self, position: int, row: Mapping[str, Any], writer: Writer) -> Row:
         if not isinstance(row, Mapping):
-            raise EncodeError(f"table {self.table.name!r}, row {position}: a {type(row).__name__} is no document; give a dict")
+            raise EncodeError(
+                f"table {self.table.name!r}, row {position}: a {type(row).__name__} is no document; give a dict"
+            )
         encoders = self._encoders
         key_name = self.table.primary_key
         plain: Row = {}
@@ -80,10 +86,14 @@ class RowCodec:
                 else:
                     plain[name] = encode(value, writer)
         except SuperduperError as error:
-            raise _at(error, f"table {self.table.name!r}, row {position} ({row.get(key_name)!r}), field {name!r}") from error
+            raise _at(
+                error, f"table {self.table.name!r}, row {position} ({row.get(key_name)!r}), field {name!r}"
+            ) from error
         key = plain[key_name]
         if key is None:
-            raise SchemaMismatch(f"table {self.table.name!r}, row {position}, field {key_name!r}: a primary key cannot be null")
+            raise SchemaMismatch(
+                f"table {self.table.name!r}, row {position}, field {key_name!r}: a primary key cannot be null"
+            )
         given = row.get("_fold")
         plain["_fold"] = given if given in ("train", "valid") else fold(key, self.valid)
         return plain
@@ -122,10 +132,28 @@ class RowCodec:
             raise SchemaMismatch("a field's name is a text that does not start with '$'")
         return value
 
+    def decode_parts(self, rows: list[Row], source: Source, budget: int) -> Iterator[list[Document]]:
+        """Documents, in lists whose eager payloads come to about ``budget`` bytes at the most."""
+        if not self._eager:
+            yield self.decode(rows, source)
+            return
+        start, step = 0, FIRST_PART
+        while start < len(rows):
+            part = rows[start : start + step]
+            held = self._load_eager(part, source)
+            yield self._rest(part, source)
+            start += len(part)
+            step = max(1, min(len(rows), budget * len(part) // held)) if held else len(rows)
+
     def decode(self, rows: list[Row], source: Source) -> list[Document]:
         """Documents: eager payloads loaded and verified, lazy ones as handles."""
-        for name, kind in self._eager.items():
-            self._load(name, kind, rows, source)
+        self._load_eager(rows, source)
+        return self._rest(rows, source)
+
+    def _load_eager(self, rows: list[Row], source: Source) -> int:
+        return sum(self._load(name, kind, rows, source) for name, kind in self._eager.items())
+
+    def _rest(self, rows: list[Row], source: Source) -> list[Document]:
         for name, kind in self._inline.items():
             for row in rows:
                 if row.get(name) is not None:
@@ -136,19 +164,26 @@ class RowCodec:
                     row[name] = self._guard(row, name, self._handle(row, kind, source), row[name])
         return [Document(row) for row in rows]
 
-    def _load(self, name: str, kind: DataType, rows: list[Row], source: Source) -> None:
+    def _load(self, name: str, kind: DataType, rows: list[Row], source: Source) -> int:
+        """Payloads in the place of their references; gives how many bytes they were."""
         wanted = [row for row in rows if row.get(name) is not None]
         parse = reference.parse
+        payloads: Iterable[bytes]
         try:
             payloads = source.artifacts.get_many([parse(row[name]).id for row in wanted])
         except ArtifactError:
-            payloads = (self._guard(row, name, lambda text: source.artifacts.get(parse(text).id), row[name]) for row in wanted)
+            payloads = (
+                self._guard(row, name, lambda text: source.artifacts.get(parse(text).id), row[name]) for row in wanted
+            )
         decode = kind.decode
+        held = 0
         for row, data in zip(wanted, payloads, strict=True):
+            held += len(data)
             try:
                 row[name] = decode(data)
             except SuperduperError as error:
                 raise _at(error, self._where(row, name)) from error
+        return held
 
     def _handle(self, row: Row, kind: DataType, source: Source) -> Callable[[str], Any]:
         place = Place(self.table.name, row.get(self.table.primary_key))
@@ -156,7 +191,9 @@ class RowCodec:
         def handle(text: str) -> Any:
             found = reference.parse(text)
             if found.kind != ("file" if kind.is_file else "blob"):
-                raise DecodeError(f"{text} is a reference to a {found.kind}, which DataType {kind.identifier!r} does not hold")
+                raise DecodeError(
+                    f"{text} is a reference to a {found.kind}, which DataType {kind.identifier!r} does not hold"
+                )
             if kind.encodable == "file":
                 return as_given(source.artifacts.checkout(found.id, source.files))
             return (LazyFile if kind.is_file else LazyArtifact)(text, kind, source, place)

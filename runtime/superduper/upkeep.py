@@ -61,7 +61,7 @@ class Upkeep:
         model = listener.model
         fitted = model.fitted.identifier if isinstance(model.fitted, Fitted) else None
         output = None if model.datatype is None else _digest(model.datatype)
-        content = [model.digest(), fitted, listener.inputs.args, sorted(listener.inputs.kwargs.items()), output]
+        content = [model.makes(), fitted, listener.inputs.args, sorted(listener.inputs.kwargs.items()), output]
         return hashlib.sha1(json.dumps(content).encode(), usedforsecurity=False).hexdigest()[:16]
 
     def ledger(self, listener: Listener) -> Ledger | None:
@@ -80,7 +80,11 @@ class Upkeep:
             output = infer("outputs", [{"output": value} for value in values], "").fields.get("output", "json")
         schema = ledgers.schema(listener.identifier, source.table.columns[0].type, output)
         known = self.ledger(listener)
-        if known is not None and known.codec.schema.digest() != schema.digest() and known.codec.schema.fields["output"] != output:
+        if (
+            known is not None
+            and known.codec.schema.digest() != schema.digest()
+            and known.codec.schema.fields["output"] != output
+        ):
             self.stores.databackend.drop_table(known.table.name)
         self._record_schema(schema)
         self.stores.databackend.create_table(schema.table(schema.identifier, ledgers.SOURCE))
@@ -126,7 +130,9 @@ class Upkeep:
                 task = replace(task, progress=lambda report: tell(name, report.done, report.failed, total))
             with self._lock(f"predict:{listener.identifier}"):
                 self._close_interrupted(listener.model.identifier)
-                report, job = self._job("predict", listener.model, lambda: predict.run(task, self.stores), announce=total > 0)
+                report, job = self._job(
+                    "predict", listener.model, lambda: predict.run(task, self.stores), announce=total > 0
+                )
         else:
             report, job = self._job("predict", listener.model, lambda: predict.run(task, self.stores, keys))
         jobs = [job] if report.done or report.kept else []
@@ -140,7 +146,12 @@ class Upkeep:
         return model.training is None or model.fitted is not None
 
     def _job(
-        self, kind: Literal["predict", "train", "validate"], model: Model, run: Callable[[], Report], *, announce: bool = False
+        self,
+        kind: Literal["predict", "train", "validate"],
+        model: Model,
+        run: Callable[[], Report],
+        *,
+        announce: bool = False,
     ) -> tuple[Report, JobRecord]:
         """Run and record it; ``announce`` records it as running first, where others may want to see it."""
         from dataclasses import replace
@@ -151,7 +162,9 @@ class Upkeep:
         try:
             report = run()
         except Exception as error:
-            self.stores.metadata.put_job(replace(job, phase="Failed", finished=datetime.now(UTC), message=describe(error)))
+            self.stores.metadata.put_job(
+                replace(job, phase="Failed", finished=datetime.now(UTC), message=describe(error))
+            )
             raise
         job = replace(job, phase="Succeeded", finished=datetime.now(UTC), rows=report.done, failed=report.failed)
         if announce or report.done:
@@ -164,7 +177,9 @@ class Upkeep:
 
         for job in self.stores.metadata.jobs(model, limit=20):
             if job.phase == "Running" and job.kind == "predict":
-                self.stores.metadata.put_job(replace(job, phase="Failed", finished=datetime.now(UTC), message="interrupted"))
+                self.stores.metadata.put_job(
+                    replace(job, phase="Failed", finished=datetime.now(UTC), message="interrupted")
+                )
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
@@ -173,7 +188,9 @@ class Upkeep:
         deadline = time.monotonic() + WAIT_SECONDS
         while not self.stores.metadata.acquire(name, owner, LOCK_SECONDS):
             if time.monotonic() > deadline:
-                raise ModelError(f"{name}: another process has been at it for {WAIT_SECONDS:.0f} s; try again when it is done")
+                raise ModelError(
+                    f"{name}: another process has been at it for {WAIT_SECONDS:.0f} s; try again when it is done"
+                )
             time.sleep(0.1)
         done = threading.Event()
 
@@ -224,7 +241,9 @@ class Upkeep:
 
     def rerun(self, listeners: list[Listener], keys: Sequence[Any]) -> list[JobRecord]:
         """Bring the results of changed rows up to date."""
-        return [job for listener in listeners if listener.predict.trigger == "OnChange" for job in self.run(listener, keys)]
+        return [
+            job for listener in listeners if listener.predict.trigger == "OnChange" for job in self.run(listener, keys)
+        ]
 
     def deleted(self, table: str, keys: Sequence[Any]) -> None:
         """Forget the results of rows that are gone, and what was computed from those."""
@@ -276,7 +295,7 @@ class Upkeep:
                 writer.flush()
                 key = ComponentKey("model", model.identifier, model.version or 0)
                 self.stores.metadata.add_component(
-                    FITTED, model.identifier, digest=model.digest(), spec={"rows": seen, "artifact": identifier},
+                    FITTED, model.identifier, digest=model.makes(), spec={"rows": seen, "artifact": identifier},
                     artifacts=[identifier], children=[key],
                 )  # fmt: skip
             model.fitted = Fitted(self.stores.artifacts.get, identifier, model.identifier)
@@ -327,7 +346,8 @@ class Upkeep:
         except NotFound:
             dataset = Dataset(name, table=entry.table.name, filter=filter)
             self.snapshot(dataset)
-        assert isinstance(dataset, Dataset) and dataset.snapshot is not None
+        assert isinstance(dataset, Dataset)
+        assert dataset.snapshot is not None
         return self.stores.artifacts.get(dataset.snapshot)
 
     def snapshot(self, dataset: Dataset) -> None:

@@ -30,14 +30,21 @@ ARTIFACTS = {
     "s3": ("s3", "S3"),
     "memory": ("memory", "Memory"),
 }
-EXTRAS = {"mongodb": ("pymongo", "mongodb"), "postgres": ("psycopg", "postgres"), "mysql": ("pymysql", "mysql"), "s3": ("obstore", "s3")}
+EXTRAS = {
+    "mongodb": ("pymongo", "mongodb"),
+    "postgres": ("psycopg", "postgres"),
+    "mysql": ("pymysql", "mysql"),
+    "s3": ("obstore", "s3"),
+}
 
 
 def scheme(uri: str) -> str:
     """What stands before ``://``. Raises UriError where nothing does."""
     found, separator, _ = uri.partition("://")
     if not separator or not found:
-        raise UriError(f"{uri!r} is no URI: it needs a scheme, as sqlite://my.db or mongodb://localhost:27017/documents")
+        raise UriError(
+            f"{uri!r} is no URI: it needs a scheme, as sqlite://my.db or mongodb://localhost:27017/documents"
+        )
     # A driver may be named as SQLAlchemy does: postgresql+psycopg://
     return found if found == "mongodb+srv" else found.partition("+")[0]
 

@@ -35,6 +35,7 @@ class Component(ABC):
         self.version: int | None = None
         self._payloads: dict[str, bytes] = {}
         self._codes: dict[str, tuple[Code, Any]] = {}
+        self._recorded: tuple[dict[str, Any], str] | None = None
 
     @abstractmethod
     def spec(self) -> BaseModel:
@@ -51,26 +52,41 @@ class Component(ABC):
 
     def digest(self) -> str:
         """Hash of the spec, with code by what it does rather than by how it was pickled."""
-        content = self.spec().model_dump(mode="json", by_alias=True, exclude_none=True)
-        for field, (code, function) in sorted(self._codes.items()):
-            content[f"code:{field}"] = _code.digest(code, function)
+        content = self._plain_spec()
+        if self._recorded is not None and self._recorded[0] == content:
+            return self._recorded[1]
+        return self._hash(content)
+
+    def recorded(self, digest: str) -> None:
+        """Made from a record of that digest: it holds while the spec stays as it is.
+
+        Code that was pickled cannot be digested again: its source is gone.
+        """
+        self._recorded = (self._plain_spec(), digest)
+
+    def _plain_spec(self) -> dict[str, Any]:
+        return self.spec().model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def _hash(self, content: Mapping[str, Any]) -> str:
+        """Hash of parts of the spec together with the code and the children."""
+        parts = dict(content)
+        for field, (code, given) in sorted(self._codes.items()):
+            parts[f"code:{field}"] = _code.digest(code, given)
         for child in self.children():
-            content[f"child:{child.type_id}:{child.identifier}"] = child.digest()
-        text = json.dumps(_without_pickles(content), sort_keys=True, separators=(",", ":"))
+            parts[f"child:{child.type_id}:{child.identifier}"] = child.digest()
+        text = json.dumps(_without_pickles(parts), sort_keys=True, separators=(",", ":"))
         return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     def _code(self, field: str, given: Any) -> Code:
         """The spec of a callable, or of a spec given as it is; remembered for ``payloads`` and ``digest``."""
         from superduper.api.v1alpha1 import Code
 
-        if field not in self._codes:
-            if isinstance(given, Code):
-                self._codes[field] = (given, None)
-            else:
-                code, payloads = _code.dump(given)
-                self._codes[field] = (code, given)
-                self._payloads.update(payloads)
-        return self._codes[field][0]
+        known = self._codes.get(field)
+        if known is None or known[1] is not given:
+            code, payloads = (given, {}) if isinstance(given, Code) else _code.dump(given)
+            self._codes[field] = known = (code, given)
+            self._payloads.update(payloads)
+        return known[0]
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, Component) and self.digest() == other.digest()

@@ -77,7 +77,9 @@ class DataType(Component):
         if self.codec is not None:
             self._ready = codecs.get(self.codec)
             if self.is_file != (self.codec == "file"):
-                raise ConfigError(f"DataType {identifier!r}: codec 'file' goes with encodable file or lazy_file, and only there")
+                raise ConfigError(
+                    f"DataType {identifier!r}: codec 'file' goes with encodable file or lazy_file, and only there"
+                )
             if self.media_type is None:
                 image = f"image/{str((self.info or {}).get('format', 'png')).lower()}"
                 self.media_type = image if self.codec == "image" else self._ready.media_type
@@ -134,7 +136,12 @@ class DataType(Component):
     def decode(self, data: Any) -> Any:
         """The value of what ``encode`` gave. Raises DecodeError."""
         try:
-            if self.bytes_encoding == "Str" and self.column_type == "str" and not self.is_artifact and not self._plain_text:
+            if (
+                self.bytes_encoding == "Str"
+                and self.column_type == "str"
+                and not self.is_artifact
+                and not self._plain_text
+            ):
                 data = base64.b64decode(data, validate=True)
             return self._functions()[1](data)
         except SuperduperError:
@@ -174,7 +181,9 @@ class DataType(Component):
         from superduper.api.v1alpha1 import DataTypeSpec
 
         coders = {
-            name: self._code(name, getattr(self, name)) for name in ("encoder", "decoder") if getattr(self, name) is not None
+            name: self._code(name, getattr(self, name))
+            for name in ("encoder", "decoder")
+            if getattr(self, name) is not None
         }
         return DataTypeSpec(
             identifier=self.identifier,

@@ -74,7 +74,9 @@ class Listener(Component):
         from superduper.query.builder import Collection, Find
 
         if not isinstance(self.select, (Collection, Find)):
-            raise ConfigError(f"Listener {self.identifier!r} was not made with select; use db[table].find().outputs({self.identifier!r})")
+            raise ConfigError(
+                f"Listener {self.identifier!r} was not made with select; use db[table].find().outputs({self.identifier!r})"
+            )
         return self.select.outputs(self.identifier)
 
     def children(self) -> list[Component]:
@@ -91,7 +93,9 @@ class Listener(Component):
         return cls(model, identifier=spec.identifier, predict=spec.predict)
 
 
-def _predict(model: Model, key: Key, select: Query | Collection, trigger: Literal["OnChange", "Manual"], batch: Any) -> Predict:
+def _predict(
+    model: Model, key: Key, select: Query | Collection, trigger: Literal["OnChange", "Manual"], batch: Any
+) -> Predict:
     from superduper.api.v1alpha1.model import Predict
 
     table, chosen = selection(select)

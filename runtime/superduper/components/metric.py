@@ -70,7 +70,9 @@ READY: dict[str, tuple[str, dict[str, Any]]] = {
 def ready(name: str) -> Callable[[Sequence[Any], Sequence[Any]], float]:
     """The ready-made metric of that name. Raises ConfigError, or MissingExtra where scikit-learn is absent."""
     if name not in READY:
-        raise ConfigError(f"no metric {name!r}{nearest(name, READY)} (ready-made: {', '.join(READY)}; or give {{name, object}})")
+        raise ConfigError(
+            f"no metric {name!r}{nearest(name, READY)} (ready-made: {', '.join(READY)}; or give {{name, object}})"
+        )
     try:
         import sklearn.metrics
     except ImportError as error:

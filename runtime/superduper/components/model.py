@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from superduper import code as _code
@@ -56,7 +56,7 @@ class Model(Component):
         self._fetch = fetch
         self.fitted: Any = None
         """The fitted model, or a handle of it, where the datalayer has one."""
-        self.recorded_digest: str | None = None
+        self._makes: str | None = None
         self._function: Callable[..., Any] | None = None
 
     # What it computes
@@ -75,7 +75,9 @@ class Model(Component):
             return partial(_predict_lists, fitted.predict), True
         if callable(fitted):
             return fitted, self.batched
-        raise ModelError(f"model {self.identifier!r}: what training gave ({type(fitted).__name__}) can neither predict nor be called")
+        raise ModelError(
+            f"model {self.identifier!r}: what training gave ({type(fitted).__name__}) can neither predict nor be called"
+        )
 
     def _load_object(self) -> Callable[..., Any]:
         from superduper.api.v1alpha1 import Code
@@ -146,26 +148,18 @@ class Model(Component):
             deletion_policy=self.deletion_policy,
         )
 
-    def content(self) -> Mapping[str, Any]:
-        """What decides its outputs: the version of the model, as against where and when it is run."""
-        spec = self.spec().model_dump(mode="json", by_alias=True, exclude_none=True)
-        kept = {key: spec[key] for key in ("identifier", "artifact", "training") if key in spec}
-        return {**kept, "batched": self.batched}
+    def makes(self) -> str:
+        """Hash of what decides its outputs: code, training and artifact, as against where and when it is run."""
+        if self._recorded is not None and self._makes is not None and self._recorded[0] == self._plain_spec():
+            return self._makes
+        spec = self._plain_spec()
+        kept: dict[str, Any] = {key: spec[key] for key in ("identifier", "artifact", "training") if key in spec}
+        codes = {} if self.training is None else {"code:training": _code.digest(self.training.object)}
+        return self._hash({**kept, **codes, "batched": self.batched})
 
-    def digest(self) -> str:
-        import hashlib
-        import json
-
-        if self.recorded_digest is not None:
-            return self.recorded_digest
-        self.spec()
-        parts: dict[str, Any] = dict(self.content())
-        for field, (code, function) in self._codes.items():
-            parts[f"code:{field}"] = _code.digest(code, function)
-        if self.training is not None:
-            parts["code:training"] = _code.digest(self.training.object)
-        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    def recorded(self, digest: str, makes: str | None = None) -> None:
+        super().recorded(digest)
+        self._makes = makes
 
     @classmethod
     def from_spec(cls, spec: ModelSpec, *, lookup: Lookup, fetch: _code.Fetch | None = None) -> Model:

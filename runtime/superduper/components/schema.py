@@ -130,7 +130,9 @@ def _is_json(value: Any) -> bool:
 
 def _field(schema: str, name: str, kind: DataType | str | type) -> DataType | str:
     if name in RESERVED or "." in name or name.startswith("$") or not name:
-        raise ConfigError(f"Schema {schema!r}: a field cannot be named {name!r} (reserved: {', '.join(RESERVED)}; no '.', no '$')")
+        raise ConfigError(
+            f"Schema {schema!r}: a field cannot be named {name!r} (reserved: {', '.join(RESERVED)}; no '.', no '$')"
+        )
     if isinstance(kind, type):
         kind = kind.__name__
     if isinstance(kind, DataType):

@@ -42,7 +42,9 @@ class Table(Component):
         self.primary_id, self.source, self.deletion_policy = primary_id, source, deletion_policy
         key = self.schema.fields.get(primary_id, "str")
         if key not in ("str", "int"):
-            raise ConfigError(f"Table {identifier!r}: the primary key {primary_id!r} is {key!r}; it must be 'str' or 'int'")
+            raise ConfigError(
+                f"Table {identifier!r}: the primary key {primary_id!r} is {key!r}; it must be 'str' or 'int'"
+            )
 
     def children(self) -> list[Component]:
         return [self.schema]

@@ -67,7 +67,9 @@ class Ledger:
         found = self.backend.select(self.table, Select(self.table.name, fields=(SOURCE,), limit=1))
         return not any(batch for batch in found)
 
-    def rows(self, keys: Sequence[Any], fields: tuple[str, ...] | None = None, where: Filter | None = None) -> dict[Any, Row]:
+    def rows(
+        self, keys: Sequence[Any], fields: tuple[str, ...] | None = None, where: Filter | None = None
+    ) -> dict[Any, Row]:
         """The ledger's rows of these keys."""
         found: dict[Any, Row] = {}
         if fields is not None:
@@ -101,7 +103,11 @@ class Ledger:
 
     def reusable(self, keys: Sequence[Any], key: str) -> dict[Any, str]:
         """Hash of the inputs of each stale result that is right if its inputs turn out to be the same."""
-        rows = self.rows(keys, (SOURCE, "_inputs"), And((Compare("_key", "eq", key), Compare("_state", "eq", STALE), Exists("_error", False))))
+        rows = self.rows(
+            keys,
+            (SOURCE, "_inputs"),
+            And((Compare("_key", "eq", key), Compare("_state", "eq", STALE), Exists("_error", False))),
+        )
         return {source: str(row["_inputs"]) for source, row in rows.items()}
 
 

@@ -82,7 +82,9 @@ def _missing(task: Task, stores: Stores, ledger: Ledger) -> Iterator[list[Any]]:
 
 def _of_these(ledger: Ledger, task: Task, keys: Sequence[Any]) -> Iterator[list[Any]]:
     for chunk in chunks(keys):
-        known = ledger.rows(chunk, (SOURCE,), ledger.current(task.key)) if len(keys) > 1 or not ledger.is_empty() else {}
+        known = (
+            ledger.rows(chunk, (SOURCE,), ledger.current(task.key)) if len(keys) > 1 or not ledger.is_empty() else {}
+        )
         yield [key for key in chunk if key not in known]
 
 

@@ -25,7 +25,7 @@ class Predictor:
     def _one(self, key: Any, args: tuple[tuple[Any, ...], dict[str, Any]]) -> Outcome:
         try:
             return Outcome(key, self.function(*args[0], **args[1]))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever the user's model raises is the row's error
             return Outcome(key, error=explain(error))
 
     def _lists(self, keys: list[Any], args: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Outcome]:
@@ -36,7 +36,7 @@ class Predictor:
             values = list(self.function(*columns, **named))
             if len(values) != len(keys):
                 raise ValueError(f"the model gave {len(values)} outputs for {len(keys)} rows")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             if len(keys) == 1:
                 return [Outcome(keys[0], error=explain(error))]
             half = len(keys) // 2

@@ -36,7 +36,9 @@ def validate(
     targets: list[Any] = []
     predictions: list[Any] = []
     fields = (*inputs.fields, target)
-    batches = reading.plain_rows(stores, rows, fields) if pinned is None else _pinned(stores, rows, pinned, inputs.fields)
+    batches = (
+        reading.plain_rows(stores, rows, fields) if pinned is None else _pinned(stores, rows, pinned, inputs.fields)
+    )
 
     def given() -> Iterator[Batch]:
         for batch in batches:
