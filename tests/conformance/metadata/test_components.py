@@ -178,3 +178,21 @@ def test_a_status_is_kept_until_the_last_version_goes(store: MetaDataStore) -> N
     assert store.status("model", "m")
     store.remove_component("model", "m")
     assert store.status("model", "m") == {}
+
+
+def test_the_state_changes_with_every_component_added_or_removed_and_with_nothing_else(store: MetaDataStore) -> None:
+    seen = [store.state()]
+
+    def changed() -> bool:
+        seen.append(store.state())
+        return seen[-1] not in seen[:-1]
+
+    store.add_component("model", "m", digest="1", spec={})
+    assert changed()
+    store.add_component("model", "m", digest="1", spec={})
+    store.set_status("model", "m", {"ready": True})
+    assert not changed()
+    store.remove_component("model", "m")
+    assert changed()
+    store.add_component("model", "m", digest="1", spec={})
+    assert changed()

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
 from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
@@ -97,14 +98,14 @@ class MongoMetaDataStore(MetaDataStore):
                 except Exception:
                     self._collection("components").delete_one({"_id": key})
                     raise
+                self._changed()
                 return _record(numbered), True
         raise StoreError(f"{self.uri}: others keep adding versions of {type_id} {identifier!r}; try again")
 
     def state(self) -> Hashable:
         with self._database.translated():
-            collection = self._collection("components")
-            newest = collection.find_one({}, {"created": 1}, sort=[("created", DESCENDING)])
-            return collection.count_documents({}), None if newest is None else newest["created"]
+            found = self._collection("meta").find_one({"_id": "state"})
+            return str(found["value"]) if found else None
 
     def component(self, type_id: str, identifier: str, version: int | None = None) -> ComponentRecord:
         with self._database.translated():
@@ -141,6 +142,7 @@ class MongoMetaDataStore(MetaDataStore):
                 raise
             if not self.versions(type_id, identifier):
                 self._collection("statuses").delete_one({"_id": _id(type_id, identifier)})
+            self._changed()
 
     def children(self, key: ComponentKey) -> list[ComponentKey]:
         with self._database.translated():
@@ -252,6 +254,9 @@ class MongoMetaDataStore(MetaDataStore):
                     pause(attempt)
                 else:
                     return
+
+    def _changed(self) -> None:
+        self._put("meta", "state", {"value": uuid4().hex})
 
     def _find(self, type_id: str, identifier: str, version: int | None = None) -> Document | None:
         match = _match(type_id, identifier, version)

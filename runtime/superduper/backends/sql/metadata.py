@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, ClassVar, TypeVar
+from uuid import uuid4
 
 from sqlalchemy import (
     Column,
@@ -17,7 +18,6 @@ from sqlalchemy import (
     Table,
     and_,
     delete,
-    func,
     insert,
     inspect,
     or_,
@@ -111,6 +111,7 @@ class SQLMetaDataStore(MetaDataStore):
                 datetime.now(UTC),
             )
             self._insert(connection, record, document, children)
+            self._changed(connection)
             return record, True
 
         return self._write(add)
@@ -136,8 +137,8 @@ class SQLMetaDataStore(MetaDataStore):
             raise self._missing(connection, *key)
 
     def state(self) -> Hashable:
-        query = select(func.count(), func.max(components.c.created))
-        return self._read(lambda connection: tuple(connection.execute(query).one()))
+        query = select(meta.c.value).where(meta.c.name == "state")
+        return self._read(lambda connection: connection.scalar(query))
 
     def component(self, type_id: str, identifier: str, version: int | None = None) -> ComponentRecord:
         def read(connection: Connection) -> ComponentRecord:
@@ -171,6 +172,7 @@ class SQLMetaDataStore(MetaDataStore):
             connection.execute(delete(relations).where(_matches(_PARENT, type_id, identifier, version)))
             if not self._versions(connection, type_id, identifier):
                 connection.execute(delete(statuses).where(_is(statuses, type_id, identifier)))
+            self._changed(connection)
 
         self._write(remove)
 
@@ -307,6 +309,12 @@ class SQLMetaDataStore(MetaDataStore):
         self._write(put)
 
     # ------------------------------------------------------------------------------- parts of one transaction
+
+    def _changed(self, connection: Connection) -> None:
+        # Last in its transaction, so that the row is held for the commit alone.
+        token = uuid4().hex
+        if not connection.execute(update(meta).where(meta.c.name == "state").values(value=token)).rowcount:
+            connection.execute(insert(meta).values(name="state", value=token))
 
     def _find(
         self, connection: Connection, type_id: str, identifier: str, version: int | None = None
