@@ -18,7 +18,14 @@ from superduper.backends.base.checks import (
 )
 from superduper.backends.base.data_backend import Abilities, DataBackend, Row
 from superduper.backends.mongodb.client import MongoDatabase
-from superduper.backends.mongodb.filters import Document, filter_document, nulls_in_the_way, update_document
+from superduper.backends.mongodb.filters import (
+    Document,
+    among,
+    among_mocked,
+    filter_document,
+    nulls_in_the_way,
+    update_document,
+)
 from superduper.backends.mongodb.records import RecordReader, check_names, projection_of, records_of
 from superduper.errors import DuplicateKey, QueryError, SchemaMismatch, Unsupported
 from superduper.query.ast import And, Compare, Filter, Plain, Select, Update
@@ -39,12 +46,17 @@ class MongoDataBackend(DataBackend):
         self._mongo = MongoDatabase(uri)
         self.uri = self._mongo.uri
         self._lock = threading.RLock()
-        # mongomock looks at every row for every statement: it gets few statements, and sets to search in.
-        self._many = set if self._mongo.in_memory else list
+        # mongomock looks at every row for every statement: it gets few statements, each searching in sets.
+        self._among = among_mocked if self._mongo.in_memory else among
         self._window = sys.maxsize if self._mongo.in_memory else WINDOW
         if self._mongo.in_memory:
             self.abilities = Abilities(
-                native="pymongo", schemaless=True, envelope=True, transactions=False, datetime_digits=3, persistent=False
+                native="pymongo",
+                schemaless=True,
+                envelope=True,
+                transactions=False,
+                datetime_digits=3,
+                persistent=False,
             )
 
     @property
@@ -107,7 +119,7 @@ class MongoDataBackend(DataBackend):
         except BaseException as error:
             # Without transactions, what got in before the failure is taken out again.
             for part in _parts(ids, WINDOW):
-                collection.delete_many({"_id": {"$in": self._many(part)}})
+                collection.delete_many(self._among("_id", part))
             if isinstance(error, BulkWriteError):
                 self._explain(table, error, records)
             raise
@@ -134,9 +146,7 @@ class MongoDataBackend(DataBackend):
 
     def _existing(self, table: TableDef, keys: list[Plain]) -> Iterator[Plain]:
         for part in _parts(keys, self._window):
-            found = self._collection(table).find(
-                {table.primary_key: {"$in": self._many(part)}}, {table.primary_key: 1, "_id": 0}
-            )
+            found = self._collection(table).find(self._among(table.primary_key, part), {table.primary_key: 1, "_id": 0})
             yield from (record[table.primary_key] for record in found)
 
     def upsert(self, table: TableDef, rows: Sequence[Row]) -> None:
@@ -147,15 +157,15 @@ class MongoDataBackend(DataBackend):
         collection = self._collection(table)
         with self._writing(table.name):
             for part in _parts(records, self._window):
-                keys = self._many(record[key] for record in part)
-                before = list(collection.find({key: {"$in": keys}}))
+                chosen = self._among(key, [record[key] for record in part])
+                before = list(collection.find(chosen))
                 ids = {record[key]: record["_id"] for record in before}
                 for record in part:
                     record["_id"] = ids.get(record[key], record["_id"])
                 try:
                     self._put(collection, key, part, before)
                 except BaseException:
-                    collection.delete_many({key: {"$in": keys}})
+                    collection.delete_many(chosen)
                     if before:
                         collection.insert_many(before)
                     raise
@@ -163,12 +173,14 @@ class MongoDataBackend(DataBackend):
     def _put(self, collection: Any, key: str, records: list[Document], before: list[Document]) -> None:
         if self._mongo.in_memory or not before:
             if before:
-                collection.delete_many({key: {"$in": self._many(record[key] for record in before)}})
+                collection.delete_many(self._among(key, [record[key] for record in before]))
             collection.insert_many(records)
             return
         from pymongo import ReplaceOne
 
-        collection.bulk_write([ReplaceOne({key: record[key]}, record, upsert=True) for record in records], ordered=False)
+        collection.bulk_write(
+            [ReplaceOne({key: record[key]}, record, upsert=True) for record in records], ordered=False
+        )
 
     # Reading
 
@@ -182,7 +194,10 @@ class MongoDataBackend(DataBackend):
         with self._mongo.translated():
             cursor = self._collection(table).find(filter, projection_of(query))
             if query.sort:
-                sort = [*query.sort, *([] if any(n == table.primary_key for n, _ in query.sort) else [(table.primary_key, 1)])]
+                sort = [
+                    *query.sort,
+                    *([] if any(n == table.primary_key for n, _ in query.sort) else [(table.primary_key, 1)]),
+                ]
                 cursor = cursor.sort(sort)
             if query.skip:
                 cursor = cursor.skip(query.skip)
@@ -208,7 +223,9 @@ class MongoDataBackend(DataBackend):
         with self._mongo.translated():
             values = [value for value in self._collection(table).distinct(field, document) if value is not None]
         if any(isinstance(value, (dict, list)) for value in values):
-            raise Unsupported(f"table {table.name!r}: {field!r} holds documents or lists; distinct() is of single values")
+            raise Unsupported(
+                f"table {table.name!r}: {field!r} holds documents or lists; distinct() is of single values"
+            )
         if column is not None and column.name == field:
             reader = RecordReader([column], Select(table.name, fields=(field,)))
             return sorted(reader.row({field: value})[field] for value in values)  # type: ignore[type-var]
@@ -224,7 +241,7 @@ class MongoDataBackend(DataBackend):
         with self._writing(table.name):
             keys = self._keys(table, document, first=not many)
             for part in _parts(keys, self._window) if changes else []:
-                chosen: Document = {key: {"$in": self._many(part)}}
+                chosen: Document = self._among(key, part)
                 self._refuse_overflow(table, chosen, update)
                 for name in nulls_in_the_way(update):
                     null = {"$and": [chosen, {name: None}, {name: {"$exists": True}}]}
@@ -261,7 +278,7 @@ class MongoDataBackend(DataBackend):
         with self._writing(table.name):
             keys = self._keys(table, document, first=not many)
             for part in _parts(keys, self._window):
-                self._collection(table).delete_many({table.primary_key: {"$in": self._many(part)}})
+                self._collection(table).delete_many(self._among(table.primary_key, part))
         return keys
 
     # Anti-join
@@ -322,7 +339,7 @@ class MongoDataBackend(DataBackend):
 
     def _filter(self, table: TableDef, filter: Filter) -> Document:
         check_filter(table, filter, schemaless=True)
-        return filter_document(filter, self._many)
+        return filter_document(filter, self._among)
 
     @contextmanager
     def _writing(self, table: str) -> Iterator[None]:

@@ -3,29 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from superduper.query.ast import And, Compare, Exists, Filter, In, Not, Or, Regex, Update
 
 Document = dict[str, Any]
-Many = Callable[[Iterable[Any]], Any]
-"""How the values of ``$in`` are handed over: a list; for mongomock a set, which it searches in one step."""
+Among = Callable[[str, Iterable[Any]], Document]
+"""Makes the condition that a field is one of some values."""
 
 
-def filter_document(filter: Filter, many: Many = list) -> Document:
+def among(field: str, values: Iterable[Any]) -> Document:
+    """The condition that a field is one of some values, as MongoDB writes it."""
+    return {field: {"$in": list(values)}}
+
+
+class AnyOf:
+    """Equal to each of some values. mongomock compares it with a row's value as it compares any other.
+
+    Its own ``$in`` walks through the list for every row, which is quadratic.
+    """
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        self._values = {_as_mocked(value) for value in values}
+
+    def __eq__(self, other: object) -> bool:
+        try:
+            return other in self._values
+        except TypeError:
+            return False
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def among_mocked(field: str, values: Iterable[Any]) -> Document:
+    """The same condition for mongomock."""
+    found = list(values)
+    some: Document = {field: AnyOf(value for value in found if value is not None)}
+    return {"$or": [some, {field: None}]} if None in found else some
+
+
+def _as_mocked(value: Any) -> Any:
+    # mongomock keeps datetimes without a zone, to the millisecond.
+    if not isinstance(value, datetime):
+        return value
+    moment = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def filter_document(filter: Filter, among: Among = among) -> Document:
     """A filter as MongoDB writes it."""
     match filter:
         case And(parts):
-            documents = [document for part in parts if (document := filter_document(part, many))]
+            documents = [document for part in parts if (document := filter_document(part, among))]
             return {"$and": documents} if len(documents) > 1 else documents[0] if documents else {}
         case Or(parts):
-            return {"$or": [filter_document(part, many) for part in parts]} if parts else {"$nor": [{}]}
+            return {"$or": [filter_document(part, among) for part in parts]} if parts else {"$nor": [{}]}
         case Not(part):
-            return {"$nor": [filter_document(part, many)]}
+            return {"$nor": [filter_document(part, among)]}
         case Compare(field, op, value):
             return {field: {f"${op}": value}}
         case In(field, values, negated):
-            return {field: {"$nin" if negated else "$in": many(values)}}
+            return {"$nor": [among(field, values)]} if negated else among(field, values)
         case Exists(field, present):
             # A null and an absent field are one thing, and so they are for MongoDB's comparison with null.
             return {field: {"$ne" if present else "$eq": None}}

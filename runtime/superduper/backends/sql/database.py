@@ -29,8 +29,6 @@ class SqlDatabase(ABC):
     """The system's name in messages."""
     streams: bool = True
     """Results may be fetched bit by bit while others use the database."""
-    server_side: ClassVar[bool] = False
-    """Large results stay at the server, which must be asked for."""
     server_side: bool = True
     """A streamed result waits on the server; else the driver itself steps through the rows."""
 
