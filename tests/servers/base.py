@@ -167,7 +167,9 @@ class Server(ABC):
         return self.user or getpass.getuser()
 
     def own(self, path: Path) -> Path:
-        """Make the folder `path` for the server's account and return it."""
+        """Make the folder `path` anew for the server's account and return it."""
+        if path.exists():  # left by an `install` that failed
+            shutil.rmtree(path)
         path.mkdir(mode=0o700)
         if self.user:
             shutil.chown(path, self.user, self.user)

@@ -23,11 +23,12 @@ class MariaDBServer(Server):
 
     def install(self) -> None:
         data = self.own(self.directory / "data")
+        temporary = self.own(self.directory / "tmp")
         (self.directory / "accounts.sql").write_text(ACCOUNTS)
         self.run_once(
             program("mariadb-install-db"),
             *("--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"),
-            "--skip-test-db",
+            *("--skip-test-db", f"--tmpdir={temporary}"),
         )
 
     def command(self) -> list[str]:
@@ -35,6 +36,7 @@ class MariaDBServer(Server):
             program("mariadbd", "/usr/sbin/mariadbd"),
             "--no-defaults",
             f"--datadir={self.directory / 'data'}",
+            f"--tmpdir={self.directory / 'tmp'}",
             f"--socket={self.directory / 'data' / 'socket'}",
             f"--pid-file={self.directory / 'data' / 'pid'}",
             f"--init-file={self.directory / 'accounts.sql'}",

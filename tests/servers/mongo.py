@@ -49,7 +49,8 @@ class MongoServer(Server):
     def _administer(self, database: str, command: str) -> None:
         from pymongo import MongoClient
 
-        with MongoClient(self.uri, serverSelectionTimeoutMS=2000) as client:  # type: MongoClient[dict[str, object]]
+        client: MongoClient[dict[str, object]] = MongoClient(self.uri, serverSelectionTimeoutMS=2000)
+        with client:
             client[database].command(command)
 
 

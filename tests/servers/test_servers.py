@@ -72,13 +72,15 @@ def test_mariadb_keeps_its_rows_over_a_restart_and_refuses_a_wrong_password(
 
 
 def test_mongo_answers_on_the_same_port_after_a_restart(mongo_uri: str, mongo_server: MongoServer) -> None:
-    with pymongo.MongoClient(mongo_uri) as client:  # type: pymongo.MongoClient[dict[str, int]]
+    client: pymongo.MongoClient[dict[str, int]] = pymongo.MongoClient(mongo_uri)
+    with client:
         rows = client.get_default_database()["t"]
         rows.insert_one({"x": 7})
         assert [row["x"] for row in rows.find({"x": {"$gt": 3}})] == [7]
     mongo_server.restart()
-    with pymongo.MongoClient(mongo_uri) as client:
-        assert client.admin.command("ping")["ok"] == 1.0
+    again: pymongo.MongoClient[dict[str, int]] = pymongo.MongoClient(mongo_uri)
+    with again:
+        assert again.admin.command("ping")["ok"] == 1.0
 
 
 def test_s3_stores_once_where_asked_to_and_refuses_a_wrong_secret(s3_uri: str) -> None:
