@@ -298,6 +298,7 @@ class Datalayer:
                 self.databackend.drop_table(identifier)
         self.artifact_store.drop()
         self.metadata.drop()
+        self.metadata.prepare()
         self._catalog.fresh()
         return True
 

@@ -140,6 +140,13 @@ class MetaDataStore(ABC):
         """Give the lock back; nothing happens if it is not this owner's."""
 
     @abstractmethod
+    def prepare(self) -> None:
+        """Make the tables that are not there yet; done when connecting, and to go on after ``drop``.
+
+        Raises VersionError where a newer superduper wrote them.
+        """
+
+    @abstractmethod
     def drop(self) -> None:
         """Remove everything that this store keeps, tables included."""
 

@@ -52,7 +52,7 @@ class MongoMetaDataStore(MetaDataStore):
         self._database = MongoDatabase(uri)
         self.uri = self._database.uri
         try:
-            self._prepare()
+            self.prepare()
         except Exception:
             self.close()
             raise
@@ -225,7 +225,7 @@ class MongoMetaDataStore(MetaDataStore):
     def close(self) -> None:
         self._database.close()
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """Check the layout's version with one read; make the index and the version only where there is none."""
         with self._database.translated():
             meta = self._collection("meta")

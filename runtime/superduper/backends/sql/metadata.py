@@ -75,7 +75,7 @@ class SQLMetaDataStore(MetaDataStore):
         self._engine = engine
         self._writer = engine.execution_options(write=True)
         try:
-            self._prepare()
+            self.prepare()
         except Exception:
             self.close()
             raise
@@ -258,7 +258,7 @@ class SQLMetaDataStore(MetaDataStore):
     def close(self) -> None:
         self._engine.dispose()
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """Check the layout's version with one select; make the tables only where there are none."""
         version = select(meta.c.value).where(meta.c.name == "schema_version")
 
