@@ -54,14 +54,14 @@ class ObstoreDriver(Driver):
         bucket = f"s3://{self._location.bucket}"
         try:
             yield
-        except exceptions.BaseError as error:
+        except (exceptions.BaseError, FileNotFoundError) as error:
             text = " ".join(str(error).partition("Debug source")[0].split())
             denied = isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError))
             if denied or any(word in text for word in _DENIED):
                 raise AccessDenied(f"{bucket}: no right to {what}; check the credentials ({text})") from error
             if "NoSuchBucket" in text:
                 raise NotFound(f"{bucket}: there is no such bucket; create it, or correct the URI") from error
-            if isinstance(error, exceptions.NotFoundError):
+            if isinstance(error, (exceptions.NotFoundError, FileNotFoundError)):
                 raise KeyError(what) from error
             if isinstance(error, exceptions.GenericError) and any(word in text for word in _SILENT):
                 raise Unreachable(f"{bucket} does not answer: {text}; check endpoint, region and network") from error
@@ -89,7 +89,13 @@ class ObstoreDriver(Driver):
     def get_range(self, key: str, start: int, length: int) -> bytes:
         if length <= 0:
             return b""
-        return bytes(self._obstore.get_range(self._store, key, start=start, length=length))
+        try:
+            return bytes(self._obstore.get_range(self._store, key, start=start, length=length))
+        except self._obstore.exceptions.BaseError:
+            # A range that starts at the end or beyond is an error there, and nothing here.
+            if start >= self.head(key).size:
+                return b""
+            raise
 
     def head(self, key: str) -> ObjectInfo:
         found = self._obstore.head(self._store, key)
