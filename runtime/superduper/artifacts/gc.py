@@ -82,6 +82,7 @@ def collect(
     """See ``Artifacts.gc``."""
     store = artifacts.store
     with Upkeep(artifacts) as now:
+        leftovers = list(store.leftovers())
         objects = list(store.list())
         artifacts.index.refresh()
         leases = read_leases(store)
@@ -95,9 +96,10 @@ def collect(
         sweep.doubles(objects)
         sweep.loose(objects)
         sweep.packs(objects)
-        count, size = store.clean(cutoff, dry_run=dry_run)
-        sweep.count(False, count, size)
+        dead = [info for info in leftovers if info.modified < cutoff]
+        sweep.count(False, len(dead), sum(info.size for info in dead))
         if not dry_run:
+            store.discard([info.key for info in dead])
             store.delete(leases.void)
         return sweep.report()
 

@@ -72,8 +72,12 @@ class ArtifactStore(ABC):
         """Those of the keys that lie at the store's root (no ``/`` in them) and exist; cheap for many."""
 
     @abstractmethod
-    def clean(self, before: float, *, dry_run: bool = False) -> tuple[int, int]:
-        """Remove what writes cut short before that time left behind; (count, bytes)."""
+    def leftovers(self) -> Iterator[ObjectInfo]:
+        """What writes under way or cut short have left so far; the keys are for ``discard`` alone."""
+
+    @abstractmethod
+    def discard(self, leftovers: Sequence[str]) -> None:
+        """Remove those leftovers."""
 
     def path(self, key: str) -> Path | None:
         """Where objects are ordinary local files, the path for that key: it may be mapped, never changed."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from superduper.artifacts import Artifacts
 from superduper.backends.base.artifacts import ArtifactStore
 

@@ -10,10 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from superduper.artifacts import Artifacts
 from superduper.artifacts.packs import SMALL
 from superduper.backends.base.artifacts import ArtifactStore
-from superduper.errors import ArtifactCorrupt, ArtifactMissing, EncodeError, InvalidReference, SuperduperError
+from superduper.errors import ArtifactCorrupt, ArtifactMissing, EncodeError, InvalidReference
 
 MANY = [f"payload {n}".encode() * (n % 7 + 1) for n in range(60)]
 LARGE = os.urandom(3 * SMALL + 12345)
@@ -286,8 +287,7 @@ def folder(tmp_path: Path) -> Path:
     (root / "run.sh").write_text("#!/bin/sh\n")
     (root / "run.sh").chmod(0o755)
     (root / "large").write_bytes(LARGE)
-    with open(os.fsencode(root) + b"/\xff\xfe", "wb") as handle:
-        handle.write(b"no unicode")
+    (root / os.fsdecode(b"\xff\xfe")).write_bytes(b"no unicode")
     return root
 
 
@@ -359,7 +359,7 @@ def test_links_are_refused_or_kept_but_never_lead_out(artifacts: Artifacts, tmp_
     with pytest.raises(EncodeError, match="symbolic link"):
         put_path(artifacts, root)
     out = artifacts.checkout(put_path(artifacts, root, symlinks="keep"), tmp_path / "out")
-    assert os.readlink(out / "sub" / "link") == "../file"
+    assert (out / "sub" / "link").readlink() == Path("../file")
     for target in ("/etc/passwd", "../../secret", "x/../../../secret", "."):
         (root / "sub" / "bad").symlink_to(target)
         if target == ".":
@@ -372,11 +372,10 @@ def test_links_are_refused_or_kept_but_never_lead_out(artifacts: Artifacts, tmp_
 
 def test_what_is_neither_file_nor_directory_is_refused_and_named(artifacts: Artifacts, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path / "nothing", Path("/")):
-        with pytest.raises(SuperduperError, match=str(path)):
-            put_path(artifacts, path) if path != Path("/") else put_path(artifacts, tmp_path / "pipe" / "..")
-        if path == tmp_path / "nothing":
-            break
+    for path in (tmp_path / "pipe", tmp_path / "nothing", tmp_path):
+        with pytest.raises(EncodeError, match=str(path)):
+            put_path(artifacts, path)
+    assert list(artifacts.store.list()) == []
 
 
 def test_a_flipped_byte_in_a_file_or_manifest_fails_the_checkout_and_leaves_nothing(

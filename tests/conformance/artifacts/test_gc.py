@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from superduper.artifacts import Artifacts
 from superduper.artifacts.packs import SMALL
 from superduper.errors import ArtifactMissing, InUse

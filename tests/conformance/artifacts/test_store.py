@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from superduper.backends.base.artifacts import ArtifactStore
 from superduper.errors import InvalidReference, Unsupported
 
@@ -38,7 +39,7 @@ def test_a_body_that_fails_leaves_nothing_and_its_own_error_passes(store: Artifa
         store.put("a", body())
     assert store.head("a") is None
     assert list(store.list()) == []
-    assert store.clean(time.time() + 3600) == (0, 0)
+    assert list(store.leftovers()) == []
 
 
 def test_a_put_replaces_what_is_there_unless_told_not_to(store: ArtifactStore) -> None:
@@ -156,11 +157,11 @@ def test_an_address_serves_the_object_or_is_refused(store: ArtifactStore) -> Non
     import urllib.request
 
     store.put("a", b"for all who have the address")
-    try:
-        address = store.url("a", 60)
-    except Unsupported as error:
-        assert store.uri in str(error)
+    if not store.uri.startswith("s3://"):
+        with pytest.raises(Unsupported, match="no addresses"):
+            store.url("a", 60)
         return
+    address = store.url("a", 60)
     with urllib.request.urlopen(address, timeout=10) as answer:
         assert answer.read() == b"for all who have the address"
 

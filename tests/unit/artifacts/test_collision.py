@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from superduper.artifacts import Artifacts, digests
 from superduper.artifacts.packs import SMALL
 from superduper.backends.memory.artifacts import MemoryArtifactStore

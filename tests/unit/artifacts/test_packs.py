@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from superduper.artifacts.index import PackIndex
 from superduper.artifacts.packs import Damaged, Pack, body, body_of_one, fresh_key
 from superduper.backends.base.artifacts import ArtifactStore

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from superduper.artifacts import reference
 from superduper.errors import InvalidReference
 

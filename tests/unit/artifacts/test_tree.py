@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from superduper.artifacts import Artifacts, Entry, Tree
 from superduper.artifacts.tree import BadManifest
 from superduper.backends.memory.artifacts import MemoryArtifactStore
@@ -36,7 +37,10 @@ TRICKS: dict[str, bytes] = {
     "name missing": manifest(ROOT, name=None),
     "below a file": manifest(ROOT, {"path": ["a"], **FILE}, {"path": ["a", "b"], **FILE}),
     "below a link": manifest(
-        ROOT, {"path": ["a"], "type": "link", "target": "b"}, {"path": ["a", "x"], **FILE}, {"path": ["b"], "type": "dir"}
+        ROOT,
+        {"path": ["a"], "type": "link", "target": "b"},
+        {"path": ["a", "x"], **FILE},
+        {"path": ["b"], "type": "dir"},
     ),
     "below nothing": manifest(ROOT, {"path": ["a", "b"], **FILE}),
     "no root": manifest({"path": ["a"], **FILE}),
@@ -85,5 +89,3 @@ def test_equal_trees_are_equal_bytes_whatever_the_order() -> None:
 def test_a_tree_tells_its_size_and_blobs() -> None:
     tree = Tree("x", (Entry((), "dir"), Entry(("b",), "file", False, 7, BLOB), Entry(("c",), "file", True, 5, BLOB)))
     assert (tree.size, tree.blobs) == (12, {BLOB})
-
-

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -39,6 +38,9 @@ class FileSystemArtifactStore(ArtifactStore):
             raise AccessDenied(f"{self.root}: no right to read and write this folder; change its owner or its mode")
 
     def put(self, key: str, body: Buffer | Iterable[Buffer], *, overwrite: bool = True) -> bool:
+        return self._put(key, body, overwrite)
+
+    def _put(self, key: str, body: Buffer | Iterable[Buffer], overwrite: bool, *, again: bool = True) -> bool:
         target = self._prefix + check_key(key)
         if not overwrite and os.path.exists(target):
             return False
@@ -59,6 +61,10 @@ class FileSystemArtifactStore(ArtifactStore):
                 os.unlink(temporary)
             if isinstance(error, FileExistsError) and not overwrite:
                 return False
+            if isinstance(error, FileNotFoundError) and isinstance(body, (bytes, bytearray, memoryview)) and again:
+                # A collector took the temporary file of a lease that it could not see yet: only the lease itself
+                # is written without one.
+                return self._put(key, body, overwrite, again=False)
             if isinstance(error, OSError) and not isinstance(error, StoreError):
                 raise self._refused(error, f"write {key}") from error
             raise
@@ -168,25 +174,24 @@ class FileSystemArtifactStore(ArtifactStore):
                 return set(keys).intersection(os.listdir(self.root))
         return {key for key in keys if os.access(self._prefix + key, os.F_OK)}
 
-    def clean(self, before: float, *, dry_run: bool = False) -> tuple[int, int]:
-        count = size = 0
-        folder = self._prefix + _TEMPORARY
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+    def leftovers(self) -> Iterator[ObjectInfo]:
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._prefix + _TEMPORARY) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    found = entry.stat(follow_symlinks=False)
+                    yield ObjectInfo(entry.name, found.st_size, found.st_mtime)
+
+    def discard(self, leftovers: Sequence[str]) -> None:
+        for name in leftovers:
             with contextlib.suppress(FileNotFoundError):
-                found = os.stat(f"{folder}/{name}")
-                if found.st_mtime >= before:
-                    continue
-                if not dry_run:
-                    os.unlink(f"{folder}/{name}")
-                count, size = count + 1, size + found.st_size
-        return count, size
+                os.unlink(f"{self._prefix}{_TEMPORARY}/{check_key(name)}")
 
     def path(self, key: str) -> Path | None:
         return self.root / check_key(key)
 
     def drop(self) -> None:
         self.delete([info.key for info in self.list()])
-        self.clean(time.time() + 1)
+        self.discard([info.key for info in self.leftovers()])
         for folder in sorted((p for p in self.root.glob("*") if p.is_dir()), reverse=True):
             with contextlib.suppress(OSError):
                 folder.rmdir()

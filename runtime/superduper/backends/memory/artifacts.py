@@ -56,8 +56,11 @@ class MemoryArtifactStore(ArtifactStore):
     def existing(self, keys: Sequence[str]) -> set[str]:
         return {key for key in keys if key in self._objects}
 
-    def clean(self, before: float, *, dry_run: bool = False) -> tuple[int, int]:
-        return 0, 0
+    def leftovers(self) -> Iterator[ObjectInfo]:
+        return iter(())
+
+    def discard(self, leftovers: Sequence[str]) -> None:
+        """There are none."""
 
     def drop(self) -> None:
         with self._lock:

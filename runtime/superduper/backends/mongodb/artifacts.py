@@ -159,20 +159,25 @@ class MongoArtifactStore(ArtifactStore):
                 found.update(file["filename"] for file in files)
         return found
 
-    def clean(self, before: float, *, dry_run: bool = False) -> tuple[int, int]:
-        count = size = 0
+    def leftovers(self) -> Iterator[ObjectInfo]:
+        found: list[ObjectInfo] = []
         with self._mongo.translated():
             # Chunks before files: an upload that ends in between is in neither, or in both.
             uploads = {group["_id"] for group in self._chunks.aggregate([{"$group": {"_id": "$files_id"}}])}
             uploads -= {file["_id"] for file in self._files.find({}, {"_id": 1})}
             for token in uploads:
-                if token.generation_time.timestamp() + self._ahead >= before:
-                    continue
-                size += sum(len(chunk["data"]) for chunk in self._chunks.find({"files_id": token}))
-                count += 1
-                if not dry_run:
-                    self._remove([token])
-        return count, size
+                size = sum(len(chunk["data"]) for chunk in self._chunks.find({"files_id": token}))
+                # An id tells whole seconds: at the latest it was made at the end of that one.
+                begun = token.generation_time.timestamp() + self._ahead + 1
+                found.append(ObjectInfo(str(token), size, begun))
+        yield from found
+
+    def discard(self, leftovers: Sequence[str]) -> None:
+        from bson import ObjectId
+
+        with self._mongo.translated():
+            for batch in _batches(leftovers):
+                self._remove([ObjectId(token) for token in batch])
 
     def drop(self) -> None:
         with self._mongo.translated():

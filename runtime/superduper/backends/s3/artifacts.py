@@ -7,10 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from superduper.backends.base.artifacts import ArtifactStore, Buffer, ObjectInfo, check_key
 from superduper.backends.s3.driver import Driver, Location, parts
 from superduper.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from superduper.backends.s3.boto3_driver import Boto3Driver
 
 
 class S3ArtifactStore(ArtifactStore):
@@ -98,21 +102,26 @@ class S3ArtifactStore(ArtifactStore):
         with ThreadPoolExecutor(self.parallel) as pool:
             return {key for key, info in zip(keys, pool.map(self.head, keys), strict=True) if info is not None}
 
-    def clean(self, before: float, *, dry_run: bool = False) -> tuple[int, int]:
-        """Undo multipart uploads that were cut short. Only boto3 can list them: without it, a lifecycle rule has to."""
+    def leftovers(self) -> Iterator[ObjectInfo]:
+        """Multipart uploads. Only boto3 can list them: without it, the bucket needs a lifecycle rule for them."""
         if find_spec("boto3") is None:
-            return 0, 0
+            return
+        uploads = self._uploads()
+        with uploads.translated("list uploads"):
+            yield from uploads.unfinished()
+        uploads.close()
+
+    def discard(self, leftovers: Sequence[str]) -> None:
+        if leftovers:
+            uploads = self._uploads()
+            with uploads.translated("undo uploads"):
+                uploads.abort(leftovers)
+            uploads.close()
+
+    def _uploads(self) -> Boto3Driver:
         from superduper.backends.s3.boto3_driver import Boto3Driver
 
-        driver, count, size = Boto3Driver(self._location), 0, 0
-        with driver.translated("list uploads"):
-            for key, upload, begun, held in driver.unfinished():
-                if begun < before:
-                    count, size = count + 1, size + held
-                    if not dry_run:
-                        driver.abort(key, upload)
-        driver.close()
-        return count, size
+        return Boto3Driver(self._location)
 
     def url(self, key: str, expires: float) -> str:
         driver = self._driver
@@ -121,7 +130,7 @@ class S3ArtifactStore(ArtifactStore):
 
     def drop(self) -> None:
         self.delete([info.key for info in self.list()])
-        self.clean(float("inf"))
+        self.discard([info.key for info in self.leftovers()])
 
     def close(self) -> None:
         if self._pid == os.getpid():

@@ -155,19 +155,21 @@ class Boto3Driver(Driver):
         address: str = self._client.generate_presigned_url("get_object", Params=self._at(key), ExpiresIn=int(expires))
         return address
 
-    def unfinished(self) -> Iterator[tuple[str, str, float, int]]:
-        """Multipart uploads neither ended nor undone: key in the bucket, id, when begun, bytes so far."""
+    def unfinished(self) -> Iterator[ObjectInfo]:
+        """Multipart uploads neither ended nor undone; the key is the upload's id and, after a blank, the object's."""
         bucket, prefix = self._location.bucket, self._location.key("")
         for page in self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
             for upload in page.get("Uploads", ()):
                 at = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
                 pages = self._client.get_paginator("list_parts").paginate(**at)
                 size = sum(part["Size"] for found in pages for part in found.get("Parts", ()))
-                yield upload["Key"], upload["UploadId"], upload["Initiated"].timestamp(), size
+                yield ObjectInfo(f"{upload['UploadId']} {upload['Key']}", size, upload["Initiated"].timestamp())
 
-    def abort(self, key: str, upload: str) -> None:
-        """Undo a multipart upload."""
-        self._client.abort_multipart_upload(Bucket=self._location.bucket, Key=key, UploadId=upload)
+    def abort(self, uploads: Sequence[str]) -> None:
+        """Undo multipart uploads, named as ``unfinished`` does."""
+        for upload in uploads:
+            id, _, key = upload.partition(" ")
+            self._client.abort_multipart_upload(Bucket=self._location.bucket, Key=key, UploadId=id)
 
     def close(self) -> None:
         self._client.close()
