@@ -24,7 +24,7 @@ lint: setup ## style, types, layers, file lengths, generated files
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
-	.venv/bin/lint-imports
+	.venv/bin/lint-imports --no-logo
 	scripts/ci-file-lengths.sh
 	$(PYTHON) scripts/generate.py --check
 
