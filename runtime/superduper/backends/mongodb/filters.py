@@ -62,15 +62,26 @@ def filter_document(filter: Filter, among: Among = among) -> Document:
             return {"$or": [filter_document(part, among) for part in parts]} if parts else {"$nor": [{}]}
         case Not(part):
             return {"$nor": [filter_document(part, among)]}
+        case Compare(field, "eq", None):
+            return _null(field)
+        case Compare(field, "ne", None):
+            return {"$nor": [_null(field)]}
+        case Exists(field, present):
+            return {"$nor": [_null(field)]} if present else _null(field)
         case Compare(field, op, value):
             return {field: {f"${op}": value}}
         case In(field, values, negated):
             return {"$nor": [among(field, values)]} if negated else among(field, values)
-        case Exists(field, present):
-            # A null and an absent field are one thing, and so they are for MongoDB's comparison with null.
-            return {field: {"$ne" if present else "$eq": None}}
         case Regex(field, pattern, ignore_case):
             return {field: {"$regex": pattern, "$options": "i" if ignore_case else ""}}
+
+
+def _null(field: str) -> Document:
+    """A null and an absent field are one thing, and so they are for MongoDB's comparison with null."""
+    parts = field.split(".")
+    # mongomock does not look past a null for what is inside it, so that is asked for too.
+    some: list[Document] = [{".".join(parts[:length]): None} for length in range(len(parts), 0, -1)]
+    return {"$or": some} if len(some) > 1 else some[0]
 
 
 def update_document(update: Update) -> Document:

@@ -74,7 +74,8 @@ class SqlDatabase(ABC):
         engine = self.engine
         own = self._current()
         if own is not None:
-            with self.translated():
+            # What fails inside a transaction leaves it usable, and leaves nothing half done.
+            with self.translated(), own.begin_nested():
                 yield own
             return
         with self.translated(), self.exclusive(), engine.connect() as plain:

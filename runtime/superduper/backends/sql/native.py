@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import datetime
 from typing import Any
 
+from superduper.backends.base.checks import aware
 from superduper.backends.sql.database import SqlDatabase
 from superduper.errors import MissingExtra, QueryError, SuperduperError
 from superduper.query.native import Step, apply_steps
@@ -37,7 +41,7 @@ def run_native(backend: Any, table: TableDef, steps: Sequence[Step], database: S
         expression = apply_steps(backend.table, table.name, steps)
         if not isinstance(expression, ibis.expr.types.Expr):
             return expression
-        result = backend.to_pyarrow(expression)
+        return _run(backend, expression)
     except SuperduperError:
         raise
     except ibis.common.exceptions.IbisError as error:
@@ -46,4 +50,37 @@ def run_native(backend: Any, table: TableDef, steps: Sequence[Step], database: S
         raise database.translate(error) from error
     except (TypeError, AttributeError, ValueError) as error:
         raise QueryError(f"table {table.name!r}: the expression does not fit: {error}") from error
-    return result.as_py() if hasattr(result, "as_py") else result.to_pylist()
+
+
+def _run(backend: Any, expression: Any) -> Any:
+    # Through the driver itself: ibis's own way leads over data frames, which take time, memory and exactness.
+    types = import_ibis("SQL").expr.types
+    table = expression.as_table()
+    schema = table.schema()
+    with closing(backend.raw_sql(backend.compile(table))) as cursor:
+        found = cursor.fetchall()
+    converts = [_converter(schema[name]) for name in schema.names]
+    rows = [
+        tuple(v if v is None or convert is None else convert(v) for v, convert in zip(values, converts, strict=True))
+        for values in found
+    ]
+    if isinstance(expression, types.Scalar):
+        return rows[0][0]
+    if isinstance(expression, types.Column):
+        return [value for (value,) in rows]
+    return [dict(zip(schema.names, values, strict=True)) for values in rows]
+
+
+def _converter(kind: Any) -> Callable[[Any], Any] | None:
+    """What makes a driver's value one of the type that ibis says it has."""
+    if kind.is_boolean():
+        return bool
+    if kind.is_integer():
+        return int
+    if kind.is_floating():
+        return float
+    if kind.is_timestamp():
+        return lambda value: aware(datetime.fromisoformat(value) if isinstance(value, str) else value)
+    if kind.is_json():
+        return lambda value: json.loads(value) if isinstance(value, str) else value
+    return bytes if kind.is_binary() else None

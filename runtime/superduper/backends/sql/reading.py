@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,15 +51,15 @@ def fetch_batches(
     with database.read() as connection:
         if database.streams:
             result = connection.execute(statement, execution_options={"stream_results": stream and database.server_side})
-            if stream and database.server_side:
-                # A server-side result reads ahead into SQLAlchemy's own buffer: past it, rows would be lost.
-                for part in result.partitions(batch):
-                    yield reader.rows(part)
-                return
-            cursor: Any = result.cursor
-            while found := cursor.fetchmany(batch):
-                yield reader.rows(found)
-            result.close()
+            with closing(result):
+                if stream and database.server_side:
+                    # A server-side result reads ahead into SQLAlchemy's own buffer: past it, rows would be lost.
+                    for part in result.partitions(batch):
+                        yield reader.rows(part)
+                else:
+                    cursor: Any = result.cursor
+                    while found := cursor.fetchmany(batch):
+                        yield reader.rows(found)
             return
         everything = connection.execute(statement).cursor.fetchall()
     for start in range(0, len(everything), batch):

@@ -72,7 +72,8 @@ class SQLiteDialect(SqlDialect):
         kind: Clause = sa.func.json_type(column, _path(path))
         # json_quote makes JSON of what json_extract unpacked, but for truth values, which it unpacks to numbers.
         quoted: Clause = sa.func.json_quote(sa.func.json_extract(column, _path(path)))
-        return sa.case((kind.in_(["true", "false"]), kind), (kind == "null", sa.null()), else_=quoted)
+        absent = sa.or_(kind.is_(None), kind == "null")
+        return sa.case((absent, sa.null()), (kind.in_(["true", "false"]), kind), else_=quoted)
 
     def regex(self, text: Clause, pattern: str, ignore_case: bool) -> Clause:
         return text.op("REGEXP", is_comparison=True)(sa.literal(f"(?i){pattern}" if ignore_case else pattern, sa.String()))
