@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, Protocol
 
 from superduper.artifacts.seam import Buffer
@@ -26,13 +27,8 @@ class Hasher(Protocol):
     def hexdigest(self) -> str: ...
 
 
-def _sha1(data: Buffer = b"") -> Hasher:
-    # Not for secrecy: told so, it also works where FIPS mode refuses SHA-1.
-    return hashlib.sha1(data, usedforsecurity=False)
-
-
-#: By the width of the digest in bytes.
-HASHERS: dict[int, Callable[..., Hasher]] = {20: _sha1, 32: hashlib.sha256}
+#: By the width of the digest in bytes. None is for secrecy: told so, SHA-1 also works where FIPS mode refuses it.
+HASHERS: dict[int, Callable[..., Hasher]] = {20: partial(hashlib.sha1, usedforsecurity=False), 32: hashlib.sha256}
 WIDTHS: dict[str, int] = {"sha1": 20, "sha256": 32}
 
 

@@ -10,11 +10,12 @@ field holds a reference; a text that happens to look like one is a text.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, cast
 
 from superduper.errors import InvalidReference
 
-__all__ = ["Kind", "Reference", "blob", "check_id", "file", "parse"]
+__all__ = ["Kind", "Reference", "blob", "check_id", "file", "parse", "raw_ids"]
 
 Kind = Literal["blob", "file"]
 
@@ -39,6 +40,17 @@ def check_id(id: str) -> str:
             "an id is 40 or 64 lowercase hexadecimal digits; pass the id that `put` returned", reference=repr(id)[:100]
         )
     return id
+
+
+def raw_ids(ids: Sequence[str]) -> list[bytes]:
+    """The digests themselves of many ids, checked as ``check_id`` does."""
+    try:
+        raws = list(map(bytes.fromhex, ids))
+        if [raw.hex() for raw in raws] == ids and {20, 32}.issuperset(map(len, raws)):
+            return raws
+    except (TypeError, ValueError):
+        pass
+    return [bytes.fromhex(check_id(id)) for id in ids]
 
 
 def blob(id: str) -> str:

@@ -12,7 +12,7 @@ from superduper.artifacts.copies import Copy, copies
 from superduper.artifacts.digests import WIDTHS, hasher_of
 from superduper.artifacts.index import PackIndex, Place
 from superduper.artifacts.packs import Pack
-from superduper.artifacts.reference import blob, check_id, file
+from superduper.artifacts.reference import blob, check_id, file, raw_ids
 from superduper.artifacts.seam import ArtifactStore
 from superduper.artifacts.tree import BadManifest, Tree
 from superduper.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing, ConfigError, InvalidReference, nearest
@@ -98,7 +98,7 @@ class Artifacts:
 
     def _from_packs(self, ids: list[str], found: dict[str, bytes]) -> list[str]:
         """Read what lies in known packs; gives the ids that do not, or are damaged there."""
-        raws = [bytes.fromhex(check_id(id)) for id in ids]
+        raws = raw_ids(ids)
         places = self.index.find_many(raws)
         if not places:
             return ids
