@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from superduper.backends.base.checks import (
@@ -17,6 +18,7 @@ from superduper.backends.base.checks import (
     check_update,
 )
 from superduper.backends.base.data_backend import Abilities, DataBackend, Row
+from superduper.backends.mongodb import mocked
 from superduper.backends.mongodb.client import MongoDatabase
 from superduper.backends.mongodb.filters import (
     Document,
@@ -145,6 +147,10 @@ class MongoDataBackend(DataBackend):
             )
 
     def _existing(self, table: TableDef, keys: list[Plain]) -> Iterator[Plain]:
+        if self._mongo.in_memory:
+            chosen = self._among(table.primary_key, keys)
+            yield from mocked.values(self._collection(table), chosen, table.primary_key)
+            return
         for part in _parts(keys, self._window):
             found = self._collection(table).find(self._among(table.primary_key, part), {table.primary_key: 1, "_id": 0})
             yield from (record[table.primary_key] for record in found)
@@ -158,7 +164,7 @@ class MongoDataBackend(DataBackend):
         with self._writing(table.name):
             for part in _parts(records, self._window):
                 chosen = self._among(key, [record[key] for record in part])
-                before = list(collection.find(chosen))
+                before = list(mocked.documents(collection, chosen) if self._mongo.in_memory else collection.find(chosen))
                 ids = {record[key]: record["_id"] for record in before}
                 for record in part:
                     record["_id"] = ids.get(record[key], record["_id"])
@@ -204,7 +210,11 @@ class MongoDataBackend(DataBackend):
             if query.limit is not None:
                 cursor = cursor.limit(query.limit)
             rows: list[Row] = []
-            for record in cursor.batch_size(batch):
+            records: Iterable[Document] = cursor.batch_size(batch)
+            if self._mongo.in_memory and not query.sort:
+                stop = None if query.limit is None else query.skip + query.limit
+                records = islice(mocked.documents(self._collection(table), filter), query.skip, stop)
+            for record in records:
                 rows.append(reader.row(record))
                 if len(rows) == batch:
                     yield rows
@@ -306,6 +316,9 @@ class MongoDataBackend(DataBackend):
 
     def _keys(self, table: TableDef, filter: Document, *, first: bool = False, limit: int = 0) -> list[Plain]:
         key = table.primary_key
+        if self._mongo.in_memory:
+            found = sorted(mocked.values(self._collection(table), filter, key))
+            return found[:1] if first else found
         cursor = self._collection(table).find(filter, {key: 1, "_id": int(key == "_id")}).sort([(key, 1)])
         if first or 0 < limit < sys.maxsize:
             cursor = cursor.limit(1 if first else limit)
