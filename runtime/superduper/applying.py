@@ -109,7 +109,7 @@ class Applying:
 
     def _open_outputs(self, listener: Listener) -> None:
         """Outputs of a declared type have their table from the start, so that others can refer to it."""
-        if listener.model.datatype is not None and self._is_known(listener.predict.table):
+        if listener.datatype is not None and self._is_known(listener.predict.table):
             self.upkeep.open_ledger(listener, [])
 
     def _is_known(self, table: str) -> bool:

@@ -12,7 +12,7 @@ from superduper.components.datatype import DataType
 from superduper.components.listener import OUTPUTS, Listener
 from superduper.components.metric import Metric
 from superduper.components.model import Model
-from superduper.components.schema import Schema
+from superduper.components.schema import Schema, from_field_spec
 from superduper.components.table import Table
 from superduper.errors import NotFound, SuperduperError, nearest
 from superduper.query.tables import Column, TableDef
@@ -27,6 +27,8 @@ FITTED, RETAINED = "fitted", "retained"
 HIDDEN = (FITTED, RETAINED)
 MAKES = "$makes"
 """Key of a model's record that holds ``Model.makes``."""
+BATCHED, OUTPUT = "$batched", "$output"
+"""Keys of what a model says of itself where its spec has no ``predict`` to say it in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +73,21 @@ class Catalog:
     def _make(self, record: ComponentRecord) -> Component:
         """A component of its record, which knows its version and digest."""
         spec = dict(record.spec)
-        makes = spec.pop(MAKES, None)
+        makes, batched, output = (spec.pop(key, None) for key in (MAKES, BATCHED, OUTPUT))
         made = self._from_spec(record.type_id, spec)
         made.version = record.version
         if isinstance(made, Model):
+            if made.predict_spec is None:
+                made.batched, made.datatype = bool(batched), self._field(output)
             made.recorded(record.digest, makes)
             return self._with_fitted(made, record)
         made.recorded(record.digest)
         return made
+
+    def _field(self, spec: Any) -> DataType | str | None:
+        from superduper.api.v1alpha1 import FieldType
+
+        return None if spec is None else from_field_spec(FieldType.model_validate(spec), self.load)
 
     def _from_spec(self, type_id: str, spec: dict[str, Any]) -> Component:
         from superduper.api import v1alpha1 as api
@@ -98,7 +107,7 @@ class Catalog:
                 found = api.ListenerSpec.model_validate(spec)
                 model = self.load("model", found.model)
                 assert isinstance(model, Model)
-                return Listener.from_spec(found, model=model)
+                return Listener.from_spec(found, model=model, lookup=self.load)
             case "metric":
                 return Metric.from_spec(api.MetricSpec.model_validate(spec), fetch=fetch)
             case "dataset":
@@ -126,7 +135,7 @@ class Catalog:
         digest = component.digest()
         spec = component.spec().model_dump(mode="json", by_alias=True, exclude_none=True)
         if isinstance(component, Model):
-            spec[MAKES] = component.makes()
+            spec |= _of_model(component)
         with self.stores.artifacts.writing() as writer:
             artifacts = [writer.put(data) for data in payloads.values()]
             artifacts += [snapshot] if (snapshot := getattr(component, "snapshot", None)) else []
@@ -252,6 +261,16 @@ class Fitted:
         if self._value is None:
             self._value = code.unpickle(self.identifier, self._fetch, f"Model {self._model!r} training")
         return self._value
+
+
+def _of_model(model: Model) -> dict[str, Any]:
+    """What is kept of a model beside its spec."""
+    kept: dict[str, Any] = {MAKES: model.makes()}
+    if model.predict_spec is None:
+        output = model.output_spec()
+        kept[BATCHED] = model.batched
+        kept[OUTPUT] = None if output is None else output.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return kept
 
 
 def _schema(spec: dict[str, Any]) -> dict[str, Any]:

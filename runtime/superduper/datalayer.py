@@ -154,7 +154,8 @@ class Datalayer:
                 self.metadata.component(type_id, identifier)
             return versions
         record = self.metadata.component(type_id, identifier, None if version == -1 else version)
-        return {"type_id": type_id, "identifier": identifier, "version": record.version, "spec": dict(record.spec)}
+        spec = {key: value for key, value in record.spec.items() if not key.startswith("$")}
+        return {"type_id": type_id, "identifier": identifier, "version": record.version, "spec": spec}
 
     def load(self, type_id: str, identifier: str, version: int | None = None) -> Any:
         """The component, the newest version by default. Raises NotFound."""

@@ -60,7 +60,7 @@ class Upkeep:
         """What its results are made by: the model's content, its fitted artifact, the inputs and the output type."""
         model = listener.model
         fitted = model.fitted.identifier if isinstance(model.fitted, Fitted) else None
-        output = None if model.datatype is None else _digest(model.datatype)
+        output = None if listener.datatype is None else _digest(listener.datatype)
         content = [model.makes(), fitted, listener.inputs.args, sorted(listener.inputs.kwargs.items()), output]
         return hashlib.sha1(json.dumps(content).encode(), usedforsecurity=False).hexdigest()[:16]
 
@@ -75,7 +75,7 @@ class Upkeep:
     def open_ledger(self, listener: Listener, values: list[Any]) -> Ledger:
         """Make the outputs' table: of the declared type, or of one that the values fit."""
         source = self.catalog.entry(listener.predict.table)
-        output: DataType | str | None = listener.model.datatype
+        output: DataType | str | None = listener.datatype
         if output is None:
             output = infer("outputs", [{"output": value} for value in values], "").fields.get("output", "json")
         schema = ledgers.schema(listener.identifier, source.table.columns[0].type, output)
@@ -99,7 +99,7 @@ class Upkeep:
 
     def task(self, listener: Listener, *, collect: bool = False) -> Task:
         """Ready to run. Raises ModelError where the model is not trained, CodeError where its code does not load."""
-        function, batched = listener.model.function()
+        function, batched = listener.model.function(listener.predict.batched)
         size = listener.predict.batch_size
         return Task(
             name=listener.model.identifier,

@@ -34,6 +34,7 @@ class Component(ABC):
         self.uuid = str(uuid.uuid4())
         self.version: int | None = None
         self._payloads: dict[str, bytes] = {}
+        self._fetch: _code.Fetch | None = None
         self._codes: dict[str, tuple[Code, Any]] = {}
         self._recorded: tuple[dict[str, Any], str] | None = None
 
@@ -48,7 +49,12 @@ class Component(ABC):
     def payloads(self) -> dict[str, bytes]:
         """Artifacts that the spec names (id → bytes) and that the datalayer has to store with it."""
         self.spec()
-        return dict(self._payloads)
+        found = dict(self._payloads)
+        for code, given in self._codes.values():
+            # Made from a record whose code is pickled: a new version of it needs the same bytes.
+            if given is code and code.pickle is not None and self._fetch is not None:
+                found[code.pickle] = self._fetch(code.pickle)
+        return found
 
     def digest(self) -> str:
         """Hash of the spec, with code by what it does rather than by how it was pickled."""

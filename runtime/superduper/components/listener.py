@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from superduper.components.component import Component
+from superduper.components.component import Component, Lookup
+from superduper.components.schema import from_field_spec
 from superduper.errors import ConfigError
 
 if TYPE_CHECKING:
     from superduper.api.v1alpha1 import ListenerSpec
     from superduper.api.v1alpha1.model import Inputs, Predict
+    from superduper.components.datatype import DataType
     from superduper.components.model import Model
     from superduper.query.builder import Collection, Find, Query
 
@@ -39,9 +41,12 @@ class Listener(Component):
         trigger: Literal["OnChange", "Manual"] = "OnChange",
         batch_size: int | Literal["auto"] = "auto",
         predict: Predict | None = None,
+        datatype: DataType | str | None = None,
     ) -> None:
         super().__init__(identifier or model.identifier)
         self.model, self.select = model, select
+        self.datatype = model.datatype if datatype is None else datatype
+        """What outputs are; None: inferred from the first ones."""
         if predict is None:
             if key is None or select is None:
                 raise ConfigError(f"Listener {self.identifier!r}: key and select are required")
@@ -88,9 +93,11 @@ class Listener(Component):
         return ListenerSpec(identifier=self.identifier, model=self.model.identifier, predict=self.predict)
 
     @classmethod
-    def from_spec(cls, spec: ListenerSpec, *, model: Model) -> Listener:
-        """The listener that the spec says, of that model."""
-        return cls(model, identifier=spec.identifier, predict=spec.predict)
+    def from_spec(cls, spec: ListenerSpec, *, model: Model, lookup: Lookup) -> Listener:
+        """The listener that the spec says, of that model; ``lookup`` gives the DataType that it names."""
+        output = spec.predict.output
+        datatype = None if output is None else from_field_spec(output, lookup)
+        return cls(model, identifier=spec.identifier, predict=spec.predict, datatype=datatype)
 
 
 def _predict(

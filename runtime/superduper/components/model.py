@@ -50,31 +50,38 @@ class Model(Component):
         if object is None and artifact is None and training is None:
             raise ConfigError(f"Model {identifier!r}: give at least one of object, artifact and training")
         self.object, self.datatype, self.artifact, self.training = object, datatype, artifact, training
-        self.predict_spec, self.validation = predict, validation
-        self.batched = predict.batched if batched is None and predict is not None else bool(batched)
+        self.predict_spec, self.validation, self.batched = predict, validation, bool(batched)
+        if predict is not None:
+            self.batched = predict.batched if batched is None else batched
+            self.datatype = datatype if datatype is not None else _declared(identifier, predict)
+            self.predict_spec = predict.model_copy(update={"output": self.output_spec(), "batched": self.batched})
         self.compute, self.suspend, self.deletion_policy = compute, suspend, deletion_policy
         self._fetch = fetch
         self.fitted: Any = None
         """The fitted model, or a handle of it, where the datalayer has one."""
-        self._makes: str | None = None
+        self._makes: tuple[dict[str, Any], str] | None = None
         self._function: Callable[..., Any] | None = None
 
     # What it computes
 
-    def function(self) -> tuple[Callable[..., Any], bool]:
-        """The callable over inputs, and whether it takes lists. Raises CodeError or ModelError."""
+    def function(self, batched: bool | None = None) -> tuple[Callable[..., Any], bool]:
+        """The callable over inputs, and whether it takes lists. Raises CodeError or ModelError.
+
+        ``batched``: as the listener says that runs it; left out, as the model itself does.
+        """
         from functools import partial
 
+        batched = self.batched if batched is None else batched
         if self.object is not None:
             if self._function is None:
                 self._function = self._load_object()
             needs = self.training is not None or self.artifact is not None
-            return (partial(self._function, self._need_fitted()) if needs else self._function), self.batched
+            return (partial(self._function, self._need_fitted()) if needs else self._function), batched
         fitted = self._need_fitted()
         if hasattr(fitted, "predict"):
             return partial(_predict_lists, fitted.predict), True
         if callable(fitted):
-            return fitted, self.batched
+            return fitted, batched
         raise ModelError(
             f"model {self.identifier!r}: what training gave ({type(fitted).__name__}) can neither predict nor be called"
         )
@@ -150,16 +157,20 @@ class Model(Component):
 
     def makes(self) -> str:
         """Hash of what decides its outputs: code, training and artifact, as against where and when it is run."""
-        if self._recorded is not None and self._makes is not None and self._recorded[0] == self._plain_spec():
-            return self._makes
-        spec = self._plain_spec()
-        kept: dict[str, Any] = {key: spec[key] for key in ("identifier", "artifact", "training") if key in spec}
+        content = self._content()
+        if self._makes is not None and self._makes[0] == content:
+            return self._makes[1]
         codes = {} if self.training is None else {"code:training": _code.digest(self.training.object)}
-        return self._hash({**kept, **codes, "batched": self.batched})
+        return self._hash({**content, **codes})
+
+    def _content(self) -> dict[str, Any]:
+        spec = self._plain_spec()
+        kept = {key: spec[key] for key in ("identifier", "object", "artifact", "training") if key in spec}
+        return {**kept, "batched": self.batched}
 
     def recorded(self, digest: str, makes: str | None = None) -> None:
         super().recorded(digest)
-        self._makes = makes
+        self._makes = None if makes is None else (self._content(), makes)
 
     @classmethod
     def from_spec(cls, spec: ModelSpec, *, lookup: Lookup, fetch: _code.Fetch | None = None) -> Model:
@@ -182,6 +193,15 @@ class Model(Component):
 
 class ObjectModel(Model):
     """A model that is a plain Python callable: ``ObjectModel('m', object=f)``."""
+
+
+def _declared(model: str, predict: Predict) -> str | None:
+    """The plain type of the outputs that a spec declares."""
+    if predict.output is None:
+        return None
+    if predict.output.data_type is not None:
+        raise ConfigError(f"Model {model!r}: predict.output names a DataType; give it as datatype=DataType(…) too")
+    return predict.output.type
 
 
 def _predict_lists(predict: Callable[[Any], Any], *columns: list[Any]) -> list[Any]:
