@@ -142,10 +142,7 @@ class Writer:
     def _flush_pending(self) -> None:
         if not self._pending:
             return
-        known = self._artifacts.places([raw.hex() for raw in self._pending])
-        if known:
-            self._lease.claim(known)
-        collecting = collector_at_work(self._store)
+        known, collecting = self._claimed([raw.hex() for raw in self._pending])
         new = dict(self._pending)
         if known and not collecting:
             for id in self._equal(known):
@@ -156,6 +153,18 @@ class Writer:
             list(self._artifacts.each(lambda item: self._store.put(item[0].hex(), item[1]), list(new.items())))
         self._pending.clear()
         self._pending_bytes = 0
+
+    def _claimed(self, ids: list[str]) -> tuple[dict[str, Place | None], bool]:
+        """Those of the ids that are stored, now claimed; and whether a collection is under way all the same."""
+        known = self._artifacts.places(ids)
+        if not known:
+            return known, collector_at_work(self._store)
+        self._lease.claim(known)
+        if collector_at_work(self._store):
+            return known, True
+        # A whole collection may have come and gone before the claim. A pack that it removed is still mapped here,
+        # so being readable proves nothing: only what is listed now is there, and stays.
+        return self._artifacts.places(list(known)), False
 
     def _mark_trees(self) -> None:
         """Say which ids are trees, so that the collector knows that they keep other blobs alive."""
@@ -193,10 +202,7 @@ class Writer:
 
     def _put_large(self, id: str, chunks: Chunks) -> None:
         hashes = ChunkHashes.of(chunks(), self._width)
-        known = self._artifacts.places([id])
-        if known:
-            self._lease.claim(known)
-        collecting = collector_at_work(self._store)
+        known, collecting = self._claimed([id])
         if known and not collecting and self._same(id, hashes.size, chunks):
             return
         self._store.put(chunk_key(id), hashes.dump())

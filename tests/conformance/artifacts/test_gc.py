@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from superduper.artifacts import Artifacts
+from superduper.artifacts.lease import Lease
 from superduper.artifacts.packs import SMALL
 from superduper.errors import ArtifactMissing, InUse
 
@@ -171,3 +172,23 @@ def test_damaged_packs_and_what_was_set_aside_are_never_removed(artifacts: Artif
     report = Artifacts(artifacts.store).gc([], window=0)
     assert report.damaged_packs == (pack.key,)
     assert keys(artifacts) == {pack.key, "corrupt/something"}
+
+
+def test_a_collection_that_comes_and_goes_before_a_claim_is_noticed(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads = [*MANY, LARGE]
+    put(artifacts, *MANY)
+    put(artifacts, LARGE)
+    other = Artifacts(artifacts.store)
+    claim = Lease.claim
+
+    def late(lease: Lease, ids: Iterable[str]) -> None:
+        lease.release()
+        other.gc([], window=0)
+        lease.take()
+        claim(lease, ids)
+
+    monkeypatch.setattr(Lease, "claim", late)
+    ids = put(artifacts, *payloads)
+    assert Artifacts(artifacts.store).get_many(ids) == payloads
