@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from superduper.execution import Execution, Written
 from superduper.jobs.stores import Stores
 from superduper.query.builder import Collection
 from superduper.query.tables import Column, TableDef
+from superduper.syncing import Synced, Syncing
 from superduper.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Datalayer:
         self.upkeep = Upkeep(self._stores, self._catalog)
         self._applying = Applying(self._stores, self._catalog, self.upkeep)
         self._execution = Execution(self._stores, self._catalog, self.upkeep, self)
+        self._syncing = Syncing(self._stores, self._catalog, self.upkeep, self)
 
     # Queries
 
@@ -82,6 +84,14 @@ class Datalayer:
     def insert(self, table: str, rows: Iterable[Mapping[str, Any]]) -> Written:
         """Add rows, all or none."""
         return self.execute(self[table].insert_many(rows))  # type: ignore[no-any-return]
+
+    def sync(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Synced:
+        """Make the table hold these rows, by their keys: new ones are added, changed ones replaced, all or none.
+
+        Rows that are not given stay. No model is run: results of replaced rows are marked stale.
+        """
+        self._catalog.fresh()
+        return self._syncing.sync(table, rows)
 
     def native_names(self, table: str, /) -> AbstractSet[str]:
         """Methods and columns that the database's own client offers on the table."""

@@ -29,6 +29,15 @@ class _Empty:
 EMPTY = _Empty()
 
 
+class Encoded:
+    """Bytes that are encoded already, as a file holds them: stored as they are, once the data type has read them."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
 class Place:
     """Where a value was read: named in errors."""
 

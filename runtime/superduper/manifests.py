@@ -17,9 +17,10 @@ from superduper.api import references
 from superduper.api.explain import dotted, explain
 from superduper.api.located import Document, documents, line_of
 from superduper.api.located import Path as FieldPath
-from superduper.api.v1alpha1 import API_VERSION, KINDS, Datalayer, Object, Spec
+from superduper.api.v1alpha1 import API_VERSION, KINDS, Datalayer, Model, Object, Spec, Table
 from superduper.api.v1alpha1.common import Code, SecretKeyRef
 from superduper.errors import ManifestError, nearest
+from superduper.uris import anchored
 
 STDIN = "-"
 
@@ -58,17 +59,7 @@ class Manifest:
 
     def resolve(self, uri: str) -> str:
         """The URI with its relative path made absolute from ``base``: file, filesystem and sqlite; others as given."""
-        scheme, separator, rest = uri.partition("://")
-        if not separator or scheme not in ("file", "filesystem", "sqlite"):
-            return uri
-        if scheme == "sqlite":
-            if rest in ("", ":memory:", "/:memory:") or rest.startswith("//"):
-                return uri
-            return f"sqlite:////{self._absolute(rest.removeprefix('/')).lstrip('/')}"
-        return uri if rest.startswith("/") else f"{scheme}://{self._absolute(rest)}"
-
-    def _absolute(self, path: str) -> str:
-        return str((self.base / path).resolve())
+        return anchored(uri, self.base)
 
     def secret(self, ref: SecretKeyRef, path: FieldPath = ("spec",)) -> str:
         """The text of a Secret that stands among the manifests. Raises ManifestError where there is none."""
@@ -103,6 +94,17 @@ class Manifest:
         for path, code in references.codes(found):
             if code.source_from is not None:
                 found = references.with_value(found, path, self.code(code, path))
+        return found
+
+    def resolved(self) -> Object:
+        """As ``inlined``, with the URIs of sources and model files made absolute: whatever is read beside it."""
+        found = self.inlined()
+        if isinstance(found, Table) and found.spec.source is not None and found.spec.source.uri is not None:
+            source = found.spec.source.model_copy(update={"uri": self.resolve(found.spec.source.uri)})
+            return references.with_value(found, ("spec", "source"), source)
+        if isinstance(found, Model) and found.spec.artifact is not None:
+            artifact = found.spec.artifact.model_copy(update={"uri": self.resolve(found.spec.artifact.uri)})
+            return references.with_value(found, ("spec", "artifact"), artifact)
         return found
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from superduper.artifacts import reference
 from superduper.components.datatype import DataType
 from superduper.components.schema import Schema
-from superduper.document import Document, LazyArtifact, LazyFile, Place, Source, as_given
+from superduper.document import Document, Encoded, LazyArtifact, LazyFile, Place, Source, as_given
 from superduper.errors import ArtifactError, DecodeError, EncodeError, SchemaMismatch, SuperduperError, nearest
 from superduper.query.tables import RESERVED, TableDef
 
@@ -250,18 +250,18 @@ def _encoder(kind: DataType | str) -> Encode:
 
 
 def _typed(kind: DataType) -> Encode:
-    encode = kind.encode
-
-    def opened(value: Any) -> Any:
-        return value.unpack() if isinstance(value, (LazyArtifact, LazyFile)) else value
+    def encode(value: Any) -> Any:
+        if isinstance(value, Encoded):
+            return kind.encoded(value.data)
+        return kind.encode(value.unpack() if isinstance(value, (LazyArtifact, LazyFile)) else value)
 
     if kind.is_file:
-        return lambda value, writer: reference.file(writer.put_path(encode(opened(value))))
+        return lambda value, writer: reference.file(writer.put_path(encode(value)))
     if kind.is_artifact:
-        return lambda value, writer: reference.blob(writer.put(encode(opened(value))))
+        return lambda value, writer: reference.blob(writer.put(encode(value)))
     if kind.column_type == "json":
-        return lambda value, _: _json(encode(opened(value)))
-    return lambda value, _: encode(opened(value))
+        return lambda value, _: _json(encode(value))
+    return lambda value, _: encode(value)
 
 
 def _wrong(value: Any, expected: str) -> SchemaMismatch:

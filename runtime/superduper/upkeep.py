@@ -121,6 +121,8 @@ class Upkeep:
 
         if listener.model.suspend or not self._is_trained(listener.model):
             return []
+        if keys is None and self.is_current(listener):
+            return []
         dependents = self.catalog.listeners(listener.outputs_table)
         task = self.task(listener, collect=bool(dependents))
         if keys is None:
@@ -141,6 +143,14 @@ class Upkeep:
             if dependent.predict.trigger == "OnChange":
                 jobs += self.run(dependent, report.keys)
         return jobs
+
+    def is_current(self, listener: Listener) -> bool:
+        """Whether every row has a current result: asked of the database, without loading the model."""
+        ledger = self.ledger(listener)
+        if ledger is None:
+            return False
+        rows, current = self.rows(listener.predict.table, listener.predict.filter), ledger.current(self.key(listener))
+        return not any(self.stores.databackend.missing(rows.table, rows.filter, ledger.table, current, batch=1))
 
     def _is_trained(self, model: Model) -> bool:
         return model.training is None or model.fitted is not None

@@ -1,6 +1,10 @@
-"""URIs as they may be shown."""
+"""URIs as they may be shown, and made independent of the working folder."""
 
 from __future__ import annotations
+
+from os.path import normpath
+from pathlib import Path
+from urllib.parse import quote
 
 
 def without_password(uri: str) -> str:
@@ -9,3 +13,17 @@ def without_password(uri: str) -> str:
     login, at, host = rest.rpartition("@")
     user, colon, _ = login.partition(":")
     return f"{scheme}{mark}{user}{colon}{'***' if colon else ''}{at}{host}"
+
+
+def anchored(uri: str, base: Path) -> str:
+    """The URI with its relative path made absolute from ``base``: file, filesystem and sqlite; others as given."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme not in ("file", "filesystem", "sqlite"):
+        return uri
+    if scheme != "sqlite":
+        return uri if rest.startswith("/") else f"{scheme}://{(base / rest).resolve()}"
+    if rest in ("", ":memory:", "/:memory:") or rest.startswith("//"):
+        return uri
+    # The given part is quoted already, as URIs are; the folder's own name is not.
+    path = normpath(f"{quote(str(base.resolve()))}/{rest.removeprefix('/')}")
+    return f"sqlite:////{path.lstrip('/')}"

@@ -133,6 +133,17 @@ class DataType(Component):
             return base64.b64encode(data).decode("ascii")
         return bytes(data) if not isinstance(data, bytes) else data
 
+    def encoded(self, data: bytes) -> Any:
+        """What ``encode`` gives for the value that these bytes hold. Raises DecodeError where they do not decode."""
+        stored: Any = data
+        if not self.is_artifact and self.column_type == "json":
+            stored = codecs.get("json").decode(data, None)
+        elif not self.is_artifact and self.column_type == "str":
+            stored = data.decode() if self._plain_text else base64.b64encode(data).decode("ascii")
+        if self.codec not in ("pickle", "bytes"):
+            self.decode(stored)
+        return stored
+
     def decode(self, data: Any) -> Any:
         """The value of what ``encode`` gave. Raises DecodeError."""
         try:
