@@ -1,0 +1,95 @@
+"""Options that several sub-commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from superduper.cli import Run
+
+if TYPE_CHECKING:
+    from superduper.datalayer import Datalayer
+    from superduper.embedded.home import Home
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+KINDS = {
+    "Datalayer": ("datalayer", "datalayers", "dl"),
+    "DataType": ("datatype", "datatypes", "dt"),
+    "Table": ("table", "tables", "tbl"),
+    "Model": ("model", "models", "mdl"),
+}
+"""Each kind and the words for it, any case."""
+
+
+def command(function: F) -> Any:
+    """A sub-command that takes --home and --debug behind its name too."""
+
+    def keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if value:
+            setattr(ctx.find_object(Run), str(parameter.name), value)
+        return value
+
+    debug = click.option(
+        "--debug", is_flag=True, expose_value=False, callback=keep, help="Show the traceback of an error."
+    )
+    home = click.option("--home", metavar="FOLDER", expose_value=False, callback=keep, help="Where state is kept.")
+    return click.command(name=function.__name__.rstrip("_"))(home(debug(function)))
+
+
+def files(function: F) -> F:
+    """``-f FILE|FOLDER|-``, several times."""
+    return click.option(
+        "-f", "--filename", "files", multiple=True, metavar="FILE|FOLDER|-", help="Manifests; - reads standard input."
+    )(function)
+
+
+def place(function: F) -> F:
+    """``-d NAME`` or ``--uri URI``."""
+    uri = click.option("--uri", metavar="URI", help="A database instead of a Datalayer, as sqlite://my.db.")
+    named = click.option("-d", "--datalayer", metavar="NAME", help="Which Datalayer, where there are several.")
+    return named(uri(function))
+
+
+def as_json(function: F) -> F:
+    """``--json``: a JSON object a line."""
+    return click.option("--json", "json_", is_flag=True, help="A JSON object a line, for scripts.")(function)
+
+
+@contextmanager
+def opened(run: Run) -> Iterator[Home]:
+    """The home folder, closed afterwards."""
+    from superduper.embedded.home import Home
+
+    with Home(run.folder()) as home:
+        yield home
+
+
+@contextmanager
+def connected(run: Run, datalayer: str | None, uri: str | None) -> Iterator[tuple[Home, str | None, Datalayer]]:
+    """The home, the Datalayer's name (None with ``--uri``), and a connection to it."""
+    if uri is not None and datalayer is not None:
+        raise click.UsageError("give --datalayer or --uri, not both")
+    with opened(run) as home:
+        if uri is not None:
+            from superduper.datalayer import superduper
+
+            with superduper(uri, home=str(home.path)) as db:
+                yield home, None, db
+        else:
+            name = home.choose(datalayer).name
+            yield home, name, home.datalayer(name)
+
+
+def kind_of(word: str) -> str:
+    """The kind that a word names: ``models``, ``mdl``, ``Model``."""
+    from superduper.errors import nearest
+
+    for kind, words in KINDS.items():
+        if word.lower() in words:
+            return kind
+    known = [name for words in KINDS.values() for name in words]
+    raise click.UsageError(f"no kind {word!r}{nearest(word.lower(), known)} (kinds: {', '.join(known)})")
