@@ -20,4 +20,4 @@ class LocalComputeBackend(ComputeBackend):
         """Nothing was started."""
 
     def __repr__(self) -> str:
-        return "LocalComputeBackend()"
+        return f"<superduper.backends.local.LocalComputeBackend {id(self):#x}>"

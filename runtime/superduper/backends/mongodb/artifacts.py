@@ -187,9 +187,6 @@ class MongoArtifactStore(ArtifactStore):
     def close(self) -> None:
         self._mongo.close()
 
-    def __repr__(self) -> str:
-        return f"MongoArtifactStore({self.uri!r})"
-
 
 def _info(file: dict[str, Any]) -> ObjectInfo:
     return ObjectInfo(file["filename"], file["length"], file["uploadDate"].timestamp())
