@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +22,7 @@ from superduper.query.visit import leaves, map_update, map_values
 from superduper.upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from superduper.artifacts.writer import Writer
     from superduper.backends.base.metadata import JobRecord
     from superduper.datalayer import Datalayer
     from superduper.jobs.stores import Stores
@@ -36,6 +37,13 @@ class Written(NamedTuple):
     """Runs of models that followed from it."""
 
 
+class Change(NamedTuple):
+    """A write that is done; ``follow`` does what follows from it, once it is committed."""
+
+    ids: list[Any]
+    follow: Callable[[], list[JobRecord]] = list
+
+
 class Execution:
     """Runs the queries of one datalayer."""
 
@@ -47,14 +55,12 @@ class Execution:
         match query:
             case Find():
                 return self._find(query)
-            case Insert():
-                return self._insert(query, schema)
-            case UpdateQuery():
-                return self._update(query)
-            case Replace():
-                return self._replace(query)
+            case Insert() | UpdateQuery() | Replace():
+                with self.stores.artifacts.writing() as writer:
+                    change = self._change(query, writer, schema)
+                return Written(change.ids, change.follow())
             case Delete():
-                return self._delete(query)
+                return Written(self._delete(query).ids, [])
             case Count():
                 entry = self.catalog.entry(query.table)
                 return self.stores.databackend.count(entry.table, self._filter(entry, query.filter))
@@ -158,16 +164,27 @@ class Execution:
 
     # Writing
 
-    def _insert(self, query: Insert, schema: Schema | None) -> Written:
+    def _change(self, query: Any, writer: Writer, schema: Schema | None = None) -> Change:
+        """Do one write; ``writer``'s lease is to be held until it is committed."""
+        match query:
+            case Insert():
+                return self._insert(query, writer, schema)
+            case UpdateQuery():
+                return self._update(query, writer)
+            case Replace():
+                return self._replace(query, writer)
+            case _:
+                return self._delete(query)
+
+    def _insert(self, query: Insert, writer: Writer, schema: Schema | None) -> Change:
         if query.table.startswith(("outputs.", OUTPUTS)):
             raise QueryError(f"{query.table!r} holds outputs of a model; superduper writes them")
         entry = self._entry_for(query, schema)
-        with self.stores.artifacts.writing() as writer:
-            rows = entry.codec.encode(query.documents, writer)
-            writer.flush()
-            self.stores.databackend.insert(entry.table, rows)
+        rows = entry.codec.encode(query.documents, writer)
+        writer.flush()
+        self.stores.databackend.insert(entry.table, rows)
         keys = [row[entry.table.primary_key] for row in rows]
-        return Written(keys, self.upkeep.inserted(entry.table.name, keys) if keys else [])
+        return Change(keys, lambda: self.upkeep.inserted(entry.table.name, keys) if keys else [])
 
     def _entry_for(self, query: Insert, schema: Schema | None) -> Entry:
         """The table; made, with a schema given or inferred, where there is none yet."""
@@ -190,7 +207,7 @@ class Execution:
         self._owner.apply(table)
         return self.catalog.entry(query.table)
 
-    def _update(self, query: UpdateQuery) -> Written:
+    def _update(self, query: UpdateQuery, writer: Writer) -> Change:
         entry = self.catalog.entry(query.table)
         chosen = self._filter(entry, query.filter)
         fields = query.update.fields
@@ -202,63 +219,62 @@ class Execution:
             if name.partition(".")[0] in entry.codec.schema.fields and name in entry.codec.reference_fields:
                 raise QueryError(f"field {name!r} is kept in the artifact store: use $set with the whole value")
         listeners = self.upkeep.concerned(entry.table.name, fields)
-        with self.stores.artifacts.writing() as writer:
-            update = map_update(query.update, lambda name, value: entry.codec.part(name, value, writer))
-            writer.flush()
-            if listeners:
-                keys = self._keys(entry, chosen, many=query.many)
-                self.upkeep.mark(listeners, keys)
-                chosen = In(entry.table.primary_key, tuple(keys))
-            keys = self.stores.databackend.update(entry.table, chosen, update, many=query.many)
+        update = map_update(query.update, lambda name, value: entry.codec.part(name, value, writer))
+        writer.flush()
+        if listeners:
+            keys = self._keys(entry, chosen, many=query.many)
+            self.upkeep.mark(listeners, keys)
+            chosen = In(entry.table.primary_key, tuple(keys))
+        keys = self.stores.databackend.update(entry.table, chosen, update, many=query.many)
         return self._changed(listeners, keys)
 
-    def _changed(self, listeners: list[Any], keys: list[Any]) -> Written:
-        if not keys or not listeners:
-            return Written(keys, [])
-        # Marked again: somebody may have predicted from the old row between the first mark and the write.
-        self.upkeep.mark(listeners, keys)
-        return Written(keys, self.upkeep.rerun(listeners, keys))
+    def _changed(self, listeners: list[Any], keys: list[Any]) -> Change:
+        def follow() -> list[JobRecord]:
+            # Marked again: somebody may have predicted from the old row between the first mark and the write.
+            self.upkeep.mark(listeners, keys)
+            return self.upkeep.rerun(listeners, keys)
+
+        return Change(keys, follow) if keys and listeners else Change(keys)
 
     def _keys(self, entry: Entry, filter: Filter, *, many: bool) -> list[Any]:
         key = entry.table.primary_key
         query = Select(entry.table.name, filter, (key,), sort=((key, 1),), limit=None if many else 1)
         return [row[key] for batch in self.stores.databackend.select(entry.table, query) for row in batch]
 
-    def _replace(self, query: Replace) -> Written:
+    def _replace(self, query: Replace, writer: Writer) -> Change:
         entry = self.catalog.entry(query.table)
         key = entry.table.primary_key
         found = self._keys(entry, self._filter(entry, query.filter), many=False)
         if not found:
-            return Written([], [])
+            return Change([])
         if query.document.get(key, found[0]) != found[0]:
             raise QueryError(
                 f"field {key!r} is the primary key and cannot be changed from {found[0]!r}; insert a new row"
             )
         listeners = self.upkeep.concerned(entry.table.name)
-        with self.stores.artifacts.writing() as writer:
-            row = entry.codec.encode([{**query.document, key: found[0]}], writer)[0]
-            writer.flush()
-            self.upkeep.mark(listeners, found)
-            keys = self.stores.databackend.replace(entry.table, Compare(key, "eq", found[0]), row)
+        row = entry.codec.encode([{**query.document, key: found[0]}], writer)[0]
+        writer.flush()
+        self.upkeep.mark(listeners, found)
+        keys = self.stores.databackend.replace(entry.table, Compare(key, "eq", found[0]), row)
         return self._changed(listeners, keys)
 
-    def _delete(self, query: Delete) -> Written:
+    def _delete(self, query: Delete) -> Change:
         entry = self.catalog.entry(query.table)
         keys = self.stores.databackend.delete(entry.table, self._filter(entry, query.filter), many=query.many)
         if keys:
             self.upkeep.deleted(entry.table.name, keys)
-        return Written(keys, [])
+        return Change(keys)
 
     def _bulk(self, query: BulkWrite) -> Written:
         """Each in turn; where the database has transactions, all or none."""
-        ids: list[Any] = []
-        jobs: list[JobRecord] = []
-        with self.stores.databackend.transaction():
-            for operation in query.operations:
-                written = self.execute(operation)
-                ids += written.ids
-                jobs += written.jobs
-        return Written(ids, jobs)
+        for operation in query.operations:
+            if isinstance(operation, Insert):
+                # Made before: the metadata may be in the same database, which the transaction keeps others off.
+                self._entry_for(operation, None)
+        with self.stores.artifacts.writing() as writer, self.stores.databackend.transaction():
+            changes = [self._change(operation, writer) for operation in query.operations]
+        ids = [key for change in changes for key in change.ids]
+        return Written(ids, [job for change in changes for job in change.follow()])
 
 
 def _plain(_: str, value: Any) -> Any:

@@ -22,7 +22,7 @@ from superduper.components.listener import OUTPUTS, Listener
 from superduper.components.metric import Metric, ready
 from superduper.components.model import Model
 from superduper.components.schema import Schema, infer
-from superduper.errors import ModelError, NotFound
+from superduper.errors import ModelError, NotFound, SuperduperError
 from superduper.jobs import ledger as ledgers
 from superduper.jobs import predict, train, validate
 from superduper.jobs.ledger import Ledger
@@ -141,8 +141,21 @@ class Upkeep:
         for dependent in dependents if report.keys else ():
             self._mark_stale(dependent, report.keys)
             if dependent.predict.trigger == "OnChange":
-                jobs += self.run(dependent, report.keys)
+                jobs += self._run_after(dependent, report.keys)
         return jobs
+
+    def _run_after(self, listener: Listener, keys: Sequence[Any]) -> list[JobRecord]:
+        """Run it on rows that are written already: that it fails is its job's failure, not the write's."""
+        try:
+            return self.run(listener, keys)
+        except SuperduperError as error:
+            now, model = datetime.now(UTC), listener.model
+            message = describe(error)
+            job = JobRecord(
+                str(uuid.uuid4()), "predict", model.identifier, model.version or 0, "Failed", now, now, 0, 0, message
+            )
+            self.stores.metadata.put_job(job)
+            return [job]
 
     def is_current(self, listener: Listener) -> bool:
         """Whether every row has a current result: asked of the database, without loading the model."""
@@ -172,9 +185,9 @@ class Upkeep:
         try:
             report = run()
         except Exception as error:
-            self.stores.metadata.put_job(
-                replace(job, phase="Failed", finished=datetime.now(UTC), message=describe(error))
-            )
+            if announce:
+                failed = replace(job, phase="Failed", finished=datetime.now(UTC), message=describe(error))
+                self.stores.metadata.put_job(failed)
             raise
         job = replace(job, phase="Succeeded", finished=datetime.now(UTC), rows=report.done, failed=report.failed)
         if announce or report.done:
@@ -221,11 +234,14 @@ class Upkeep:
 
     def inserted(self, table: str, keys: Sequence[Any]) -> list[JobRecord]:
         """Predict new rows."""
+        listeners = self.catalog.listeners(table)
+        # A row of that key may have been there before, and gone past us: its results are not the new row's.
+        self.mark(listeners, keys)
         return [
             job
-            for listener in self.catalog.listeners(table)
+            for listener in listeners
             if listener.predict.trigger == "OnChange"
-            for job in self.run(listener, keys)
+            for job in self._run_after(listener, keys)
         ]
 
     def concerned(self, table: str, fields: frozenset[str] | None = None) -> list[Listener]:
@@ -252,7 +268,10 @@ class Upkeep:
     def rerun(self, listeners: list[Listener], keys: Sequence[Any]) -> list[JobRecord]:
         """Bring the results of changed rows up to date."""
         return [
-            job for listener in listeners if listener.predict.trigger == "OnChange" for job in self.run(listener, keys)
+            job
+            for listener in listeners
+            if listener.predict.trigger == "OnChange"
+            for job in self._run_after(listener, keys)
         ]
 
     def deleted(self, table: str, keys: Sequence[Any]) -> None:

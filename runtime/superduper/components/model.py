@@ -165,7 +165,9 @@ class Model(Component):
 
     def _content(self) -> dict[str, Any]:
         spec = self._plain_spec()
-        kept = {key: spec[key] for key in ("identifier", "object", "artifact", "training") if key in spec}
+        kept: dict[str, Any] = {
+            key: spec[key] for key in ("identifier", "object", "artifact", "training") if key in spec
+        }
         return {**kept, "batched": self.batched}
 
     def recorded(self, digest: str, makes: str | None = None) -> None:
