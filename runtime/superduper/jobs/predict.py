@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from superduper.backends.base.compute import Batch, Outcome
+from superduper.code import describe
 from superduper.errors import ModelError, SuperduperError
 from superduper.jobs import reading
 from superduper.jobs.batches import BatchSize
@@ -69,10 +70,19 @@ def run(task: Task, stores: Stores, keys: Sequence[Any] | None = None) -> Report
     hashes: dict[Any, str] = {}
     started: list[float] = []
     batches = _batches(task, stores, ledger, pending, size, hashes, started, report)
+    outdated: list[Any] = []
     for outcomes in stores.compute.map(task.predictor, batches):
         if started:
             size.took(len(outcomes), time.perf_counter() - started.pop(0))
-        _write(task, stores, ledger, outcomes, hashes, report)
+        outdated += _write(task, stores, ledger, outcomes, hashes, report)
+    if outdated:
+        # These rows changed while they were computed.
+        again = run(replace(task, ledger=ledger), stores, outdated)
+        report.done, report.failed, report.kept = (
+            report.done + again.done,
+            report.failed + again.failed,
+            report.kept + again.kept,
+        )
     return report
 
 
@@ -96,7 +106,8 @@ def _first(task: Task, stores: Stores, report: Report, keys: Sequence[Any] | Non
     if not rows:
         return None
     hashes: dict[Any, str] = {}
-    outcomes = task.predictor(_batch(task, stores, rows, hashes))
+    batch, outcomes = _batch(task, stores, rows, hashes)
+    outcomes = task.predictor(batch) + outcomes
     values = [outcome.value for outcome in outcomes if outcome.error is None]
     if not values:
         raise ModelError(
@@ -131,9 +142,12 @@ def _batches(
                 hashes[key] = reading.digest(row, task.inputs)
                 (kept.append(key) if reusable.get(key) == hashes[key] else todo.append(row))
             if todo:
-                batch = _batch(task, stores, todo, hashes)
-                started.append(time.perf_counter())
-                yield batch
+                batch, unreadable = _batch(task, stores, todo, hashes)
+                if unreadable:
+                    _write(task, stores, ledger, unreadable, hashes, report)
+                if batch.keys:
+                    started.append(time.perf_counter())
+                    yield batch
         if kept:
             ledger.mark(kept, DONE)
             report.kept += len(kept)
@@ -154,18 +168,41 @@ def _resized(pending: Iterable[list[Any]], size: BatchSize) -> Iterator[list[Any
         held = held[cut:]
 
 
-def _batch(task: Task, stores: Stores, rows: list[Row], hashes: dict[Any, str]) -> Batch:
+def _batch(task: Task, stores: Stores, rows: list[Row], hashes: dict[Any, str]) -> tuple[Batch, list[Outcome]]:
+    """What the model is given, and the failures of rows that cannot be read."""
     keys = [row[task.rows.table.primary_key] for row in rows]
     for key, row in zip(keys, rows, strict=True):
         if key not in hashes:
             hashes[key] = reading.digest(row, task.inputs)
-    documents = task.rows.codec.decode(rows, stores.source)
-    return Batch(keys, [reading.arguments(document, task.inputs) for document in documents])
+    try:
+        return Batch(keys, _arguments(task, stores, rows)), []
+    except SuperduperError:
+        return _one_by_one(task, stores, keys, rows)
+
+
+def _arguments(task: Task, stores: Stores, rows: list[Row]) -> list[reading.Arguments]:
+    documents = task.rows.codec.decode([dict(row) for row in rows], stores.source)
+    return [reading.arguments(document, task.inputs) for document in documents]
+
+
+def _one_by_one(task: Task, stores: Stores, keys: list[Any], rows: list[Row]) -> tuple[Batch, list[Outcome]]:
+    """One damaged payload keeps its own row from being predicted, no other."""
+    readable: list[Any] = []
+    arguments: list[reading.Arguments] = []
+    failed: list[Outcome] = []
+    for key, row in zip(keys, rows, strict=True):
+        try:
+            arguments += _arguments(task, stores, [row])
+            readable.append(key)
+        except SuperduperError as error:
+            failed.append(Outcome(key, error=describe(error)))
+    return Batch(readable, arguments), failed
 
 
 def _write(
     task: Task, stores: Stores, ledger: Ledger, outcomes: list[Outcome], hashes: dict[Any, str], report: Report
-) -> None:
+) -> list[Any]:
+    """Write the outcomes down. Gives the keys of rows that are no longer what was computed from."""
     with stores.artifacts.writing() as writer:
         rows = [_result(task, ledger, outcome, hashes.pop(outcome.key, ""), writer) for outcome in outcomes]
         writer.flush()
@@ -176,6 +213,25 @@ def _write(
         report.keys += [row[SOURCE] for row in rows]
     if task.progress is not None:
         task.progress(report)
+    return _outdated(task, stores, ledger, {row[SOURCE]: str(row["_inputs"]) for row in rows})
+
+
+def _outdated(task: Task, stores: Stores, ledger: Ledger, given: dict[Any, str]) -> list[Any]:
+    """Whoever changes a row marks its result stale before and after: this finds what was written after the second."""
+    whole = Rows(task.rows.table, task.rows.codec, EVERYTHING)
+    query = whole.select(task.inputs.fields, whole.by_keys(list(given)))
+    changed: list[Any] = []
+    gone = set(given)
+    for batch in stores.databackend.select(task.rows.table, query):
+        for row in batch:
+            key = row[task.rows.table.primary_key]
+            gone.discard(key)
+            if reading.digest(row, task.inputs) != given[key]:
+                changed.append(key)
+    for key in changed:
+        ledger.mark_made_from(key, given[key])
+    ledger.forget(list(gone))
+    return changed
 
 
 def _result(task: Task, ledger: Ledger, outcome: Outcome, inputs: str, writer: Writer) -> Row:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from superduper.artifacts import reference
 from superduper.document import Document
+from superduper.errors import ArtifactError
 from superduper.jobs.stores import Stores
 from superduper.query.ast import And, Filter, In, Select
 from superduper.query.tables import TableDef
@@ -71,7 +72,10 @@ def _size(stores: Stores, codec: RowCodec, name: str, text: str) -> int:
     kind = codec.schema.fields[name]
     if not isinstance(kind, str) and kind.is_file:
         return 0  # a file is copied out, not held
-    return stores.artifacts.size(reference.parse(text).id)
+    try:
+        return stores.artifacts.size(reference.parse(text).id)
+    except ArtifactError:
+        return 0  # reading it says what is wrong with it, and of which row
 
 
 def digest(row: Row, inputs: Inputs) -> str:
