@@ -56,6 +56,7 @@ class PackIndex:
         self._packs: dict[str, Pack] | None = None
         self._merged: list[_Merged] = []
         self._single: list[Pack] = []
+        self._table: Pack | None = None
         self._wasted = 0
         self.damaged: dict[str, str] = {}
         """Packs that cannot be opened: key and what is wrong."""
@@ -97,7 +98,7 @@ class PackIndex:
     def forget(self) -> None:
         """Let go of all packs; the next look-up lists again."""
         with self._lock:
-            self._packs, self._merged, self._single, self.damaged = None, [], [], {}
+            self._packs, self._merged, self._single, self.damaged, self._table = None, [], [], {}, None
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock and been in the middle of a change."""
@@ -133,6 +134,11 @@ class PackIndex:
                 if not missing:
                     break
                 here = pack.find_many(missing)
+                if pack.is_table and pack is not self._table:
+                    # One at a time: their memory is not to grow with the store.
+                    if self._table is not None:
+                        self._table.let_go()
+                    self._table = pack
                 found.update({raw: (pack, *at) for raw, at in here.items()})
                 missing = [raw for raw in missing if raw not in here]
             self._spent(len(missing) + 1)

@@ -25,6 +25,8 @@ __all__ = ["PACK_BYTES", "SMALL", "Damaged", "Pack", "body", "body_of_one", "fre
 SMALL = 1 << 20
 #: A pack is closed when it holds this much: what a writer keeps in memory at most.
 PACK_BYTES = 64 << 20
+#: The index of a pack with more payloads than this is never held as a table (some 250 bytes for each).
+_TABLE = 1 << 17
 
 _MAGIC = b"SDPACK\r\n"
 _HEAD = struct.Struct(">8sHHIQ")
@@ -93,6 +95,8 @@ class Pack:
         self._index: mmap.mmap | bytes = self._map or index
         self._base: int = self._start if self._map else 0
         self._spread = 2 * math.isqrt(self.count) + 4
+        self._asked = 0
+        self._table: dict[bytes, tuple[int, int]] | None = None
 
     def _mapped(self, path: Path) -> mmap.mmap | bytes:
         try:
@@ -147,10 +151,25 @@ class Pack:
 
     def find_many(self, raws: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
         """Those of the payloads that are here."""
+        self._asked += len(raws)
+        if self._table is None and self._asked * 8 > self.count and self.count <= _TABLE:
+            # Asked for so many, the rest is likely to follow: rows that were written together are read together.
+            self._table = {raw: (offset, length) for raw, offset, length in self.entries()}
+        if (table := self._table) is not None:
+            return {raw: table[raw] for raw in raws if raw in table}
         if len(raws) * 8 > self.count:
             wanted = set(raws)
             return {raw: (offset, length) for raw, offset, length in self.entries() if raw in wanted}
         return {raw: found for raw in raws if (found := self.find(raw)) is not None}
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its index is held as a table."""
+        return self._table is not None
+
+    def let_go(self) -> None:
+        """Hold no table; one is made again when as much is asked for again."""
+        self._table, self._asked = None, 0
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes of the pack, unverified. Raises KeyError where the pack is gone."""

@@ -108,9 +108,11 @@ class Artifacts:
             if (place := places.get(raw)) is None:
                 rest.append(id)
                 continue
-            names, spots = by_pack.setdefault(place[0], ([], []))
-            names.append(id)
-            spots.append(place[1:])
+            pack, offset, length = place
+            if (held := by_pack.get(pack)) is None:
+                held = by_pack[pack] = ([], [])
+            held[0].append(id)
+            held[1].append((offset, length))
         for pack, (names, spots) in by_pack.items():
             hasher = hasher_of(names[0])
             try:

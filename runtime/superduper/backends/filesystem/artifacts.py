@@ -18,6 +18,9 @@ from superduper.errors import AccessDenied, StoreError, UriError
 
 _SCHEME = "filesystem://"
 _TEMPORARY = ".tmp"
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_PARTS, _HELD = 1024, 1 << 20
+"""So many parts of a body, or bytes of them, are written at once."""
 
 
 class FileSystemArtifactStore(ArtifactStore):
@@ -72,17 +75,19 @@ class FileSystemArtifactStore(ArtifactStore):
 
     def _write(self, path: str, body: Buffer | Iterable[Buffer]) -> None:
         try:
-            handle = open(path, "xb", buffering=1 << 20)
+            handle = os.open(path, _CREATE, 0o666)
         except FileNotFoundError:
             self._ensure(os.path.dirname(path))
-            handle = open(path, "xb", buffering=1 << 20)
-        with handle:
+            handle = os.open(path, _CREATE, 0o666)
+        try:
             if isinstance(body, (bytes, bytearray, memoryview)):
-                handle.write(body)
+                _write_all(handle, [body])
             else:
-                handle.writelines(body)
-            handle.flush()
-            os.fsync(handle.fileno())
+                for some in _gathered(body):
+                    _write_all(handle, some)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
     def _ensure(self, folder: str) -> None:
         if not os.path.isdir(folder):
@@ -209,6 +214,28 @@ class FileSystemArtifactStore(ArtifactStore):
 
     def __repr__(self) -> str:
         return f"FileSystemArtifactStore({self.uri!r})"
+
+
+def _gathered(body: Iterable[Buffer]) -> Iterator[list[Buffer]]:
+    """The parts in lists that one system call takes and that hold little memory."""
+    some: list[Buffer] = []
+    held = 0
+    for part in body:
+        some.append(part)
+        held += len(part)
+        if held >= _HELD or len(some) == _PARTS:
+            yield some
+            some, held = [], 0
+    if some:
+        yield some
+
+
+def _write_all(handle: int, parts: list[Buffer]) -> None:
+    """Written from where they lie, without a copy; a system call may take less than it was given."""
+    left = sum(map(len, parts))
+    while (left := left - os.writev(handle, parts)) > 0:
+        whole = b"".join(parts)
+        parts = [memoryview(whole)[-left:]]
 
 
 def _sync_folder(folder: str) -> None:
