@@ -36,7 +36,7 @@ class Folder(ABC):
 
     @abstractmethod
     def local(self, path: str) -> contextlib.AbstractContextManager[Path]:
-        """The file as a local one, for as long as the context is open. Raises NotFound."""
+        """The file as a local one, for as long as the context is open; a local folder as it is. Raises NotFound."""
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[IO[bytes]]:
@@ -49,10 +49,10 @@ class Folder(ABC):
 
 
 class LocalFolder(Folder):
-    """A folder of this machine. Links are not followed out of it."""
+    """A folder of this machine. Neither names nor links lead out of it, unless ``bound`` is false: then paths may be any."""
 
-    def __init__(self, root: Path) -> None:
-        self.path, self.root = root, str(root)
+    def __init__(self, root: Path, *, bound: bool = True) -> None:
+        self.path, self.root, self.bound = root, str(root), bound
 
     def entries(self) -> list[Entry]:
         found = []
@@ -71,9 +71,9 @@ class LocalFolder(Folder):
     @contextlib.contextmanager
     def local(self, path: str) -> Iterator[Path]:
         found = (self.path / path).resolve()
-        if not found.is_relative_to(self.path.resolve()):
+        if self.bound and not found.is_relative_to(self.path.resolve()):
             raise StoreError(f"{self.root}: {path!r} leads out of the source's folder; name files within it only")
-        if not found.is_file():
+        if not found.exists():
             raise self._missing(path)
         try:
             yield found
