@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,9 +78,12 @@ class Execution:
     def _find(self, query: Find) -> Any:
         entry = self.catalog.entry(query.table)
         documents = self._documents(entry, query.select)
-        return next(documents, None) if query.one else Cursor(documents)
+        if not query.one:
+            return Cursor(documents)
+        with closing(documents):
+            return next(documents, None)
 
-    def _documents(self, entry: Entry, query: Select) -> Iterator[Document]:
+    def _documents(self, entry: Entry, query: Select) -> Generator[Document, None, None]:
         ledgers = {name: self._ledger(name) for name in query.outputs}
         key = entry.table.primary_key
         hidden = (query.fields is not None and key not in query.fields) or key in query.exclude
@@ -88,14 +92,17 @@ class Execution:
             chosen = replace(chosen, fields=(key, *query.fields))
         elif hidden:
             chosen = replace(chosen, exclude=tuple(name for name in query.exclude if name != key))
-        for batch in self.stores.databackend.select(entry.table, chosen):
-            for documents in entry.codec.decode_parts(batch, self.stores.source, self.stores.budget // 4):
-                if ledgers:
-                    self._join(documents, [document[key] for document in documents], ledgers)
-                for document in documents:
-                    if hidden:
-                        document.pop(key, None)
-                    yield document
+        batches: Any = self.stores.databackend.select(entry.table, chosen)
+        # Given back at once where a row cannot be read: whoever keeps the error keeps this frame.
+        with closing(batches):
+            for batch in batches:
+                for documents in entry.codec.decode_parts(batch, self.stores.source, self.stores.budget // 4):
+                    if ledgers:
+                        self._join(documents, [document[key] for document in documents], ledgers)
+                    for document in documents:
+                        if hidden:
+                            document.pop(key, None)
+                        yield document
 
     def _ledger(self, listener: str) -> tuple[Ledger | None, str]:
         found: Any = self.catalog.load("listener", listener)

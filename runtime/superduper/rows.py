@@ -167,13 +167,12 @@ class RowCodec:
     def _load(self, name: str, kind: DataType, rows: list[Row], source: Source) -> int:
         """Payloads in the place of their references; gives how many bytes they were."""
         wanted = [row for row in rows if row.get(name) is not None]
-        parse = reference.parse
         payloads: Iterable[bytes]
         try:
-            payloads = source.artifacts.get_many([parse(row[name]).id for row in wanted])
-        except ArtifactError:
+            payloads = source.artifacts.get_many([_id(row[name], kind) for row in wanted])
+        except (ArtifactError, DecodeError):
             payloads = (
-                self._guard(row, name, lambda text: source.artifacts.get(parse(text).id), row[name]) for row in wanted
+                self._guard(row, name, lambda text: source.artifacts.get(_id(text, kind)), row[name]) for row in wanted
             )
         decode = kind.decode
         held = 0
@@ -189,13 +188,9 @@ class RowCodec:
         place = Place(self.table.name, row.get(self.table.primary_key))
 
         def handle(text: str) -> Any:
-            found = reference.parse(text)
-            if found.kind != ("file" if kind.is_file else "blob"):
-                raise DecodeError(
-                    f"{text} is a reference to a {found.kind}, which DataType {kind.identifier!r} does not hold"
-                )
+            identifier = _id(text, kind)
             if kind.encodable == "file":
-                return as_given(source.artifacts.checkout(found.id, source.files))
+                return as_given(source.artifacts.checkout(identifier, source.files))
             return (LazyFile if kind.is_file else LazyArtifact)(text, kind, source, place)
 
         return handle
@@ -233,6 +228,14 @@ class RowCodec:
 
 _SELF = ("json", "text", "bytes", None)
 """Codecs whose native form is the value itself."""
+
+
+def _id(text: str, kind: DataType) -> str:
+    """The id in a stored reference. Raises InvalidReference, DecodeError where it is of the other kind."""
+    found = reference.parse(text)
+    if found.kind != ("file" if kind.is_file else "blob"):
+        raise DecodeError(f"{text} is a reference to a {found.kind}, which DataType {kind.identifier!r} does not hold")
+    return found.id
 
 
 def _at(error: SuperduperError, where: str) -> SuperduperError:
