@@ -34,7 +34,9 @@ def digits(tmp_path: Path) -> Path:
 
 def opened(folder: Path) -> Datalayer:
     home = folder / ".superduper"
-    return connect(f"sqlite:///{home}/digits.db", artifact_store=f"filesystem://{home}/digits-artifacts", home=str(home))
+    return connect(
+        f"sqlite:///{home}/digits.db", artifact_store=f"filesystem://{home}/digits-artifacts", home=str(home)
+    )
 
 
 def jobs(folder: Path) -> int:

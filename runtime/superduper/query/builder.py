@@ -70,7 +70,8 @@ class Find(Query):
 
     def outputs(self, *listeners: str) -> Self:
         """Join the current outputs of these listeners to each row."""
-        return self._with("outputs", outputs=(*self.select.outputs, *_listeners(listeners)))
+        outputs = (*self.select.outputs, *_listeners(listeners))
+        return replace(self, select=replace(self.select, outputs=outputs))
 
     def _with(self, method: str, **changes: Any) -> Self:
         if self.one:
