@@ -110,7 +110,7 @@ def _guarded(run: Run, args: Sequence[str] | None) -> int:
         return _error(run, "interrupted; what is done is kept, and the same command goes on from there", INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has had enough; Python would complain once more when it closes it.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return OK
     except SuperduperError as error:
         return _error(run, str(error), FAILED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,6 +14,7 @@ from superduper.cli import Run
 if TYPE_CHECKING:
     from superduper.datalayer import Datalayer
     from superduper.embedded.home import Home
+    from superduper.embedded.state import Record
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,6 +84,37 @@ def connected(run: Run, datalayer: str | None, uri: str | None) -> Iterator[tupl
         else:
             name = home.choose(datalayer).name
             yield home, name, home.datalayer(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A table or model of one datalayer. ``record`` is None where it was not applied by manifest."""
+
+    home: Home
+    db: Datalayer
+    identifier: str
+    record: Record | None
+
+
+@contextmanager
+def target(run: Run, kind: str, name: str, datalayer: str | None, uri: str | None) -> Iterator[Target]:
+    """The object of that name or identifier. Raises ConfigError where several datalayers have one."""
+    from superduper.errors import ConfigError
+
+    if uri is not None:
+        with connected(run, datalayer, uri) as (home, _, db):
+            yield Target(home, db, name, None)
+        return
+    with opened(run) as home:
+        found = [r for r in home.state.all() if r.kind == kind and datalayer in (None, r.datalayer)]
+        named = [r for r in found if r.name == name] or [r for r in found if r.identifier == name]
+        if len(named) > 1:
+            where = ", ".join(record.datalayer for record in named)
+            raise ConfigError(f"{kind} {name!r} is in several Datalayers ({where}): choose one with -d")
+        if named:
+            yield Target(home, home.datalayer(named[0].datalayer), named[0].identifier, named[0])
+        else:
+            yield Target(home, home.datalayer(home.choose(datalayer).name), name, None)
 
 
 def kind_of(word: str) -> str:

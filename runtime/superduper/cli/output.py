@@ -90,18 +90,17 @@ def condition(record: Record) -> tuple[str, str, str]:
 
 def details(record: Record) -> tuple[tuple[str, str], ...]:
     """What matters per kind, as name and value."""
+    from superduper.api.v1alpha1 import DatalayerStatus, ModelStatus, TableStatus
+
     status, spec = record.status, record.object.spec
-    pick = {
-        "Datalayer": lambda: (("databackend", short(getattr(status, "databackend", None), 60)),),
-        "DataType": lambda: (("codec", short(getattr(spec, "codec", None) or "own")),),
-        "Table": lambda: (("rows", _count(getattr(status, "rows", None))),),
-        "Model": lambda: (
-            ("predicted", _of(getattr(status, "predicted", None), getattr(status, "rows", None))),
-            ("failed", _count(getattr(status, "failed", None))),
-            ("metrics", metrics(getattr(status, "metrics", {}))),
-        ),
-    }
-    return pick[record.kind]()
+    if isinstance(status, DatalayerStatus):
+        return (("databackend", short(status.databackend, 60)),)
+    if isinstance(status, TableStatus):
+        return (("rows", _count(status.rows)),)
+    if isinstance(status, ModelStatus):
+        predicted = _of(status.predicted, status.rows)
+        return (("predicted", predicted), ("failed", _count(status.failed)), ("metrics", metrics(status.metrics)))
+    return (("codec", short(getattr(spec, "codec", None) or "own")),)
 
 
 def metrics(values: Mapping[str, float]) -> str:

@@ -37,13 +37,45 @@ Row = dict[str, Any]
 SUFFIXES = {"jsonl": (".jsonl", ".ndjson"), "csv": (".csv",), "parquet": (".parquet",)}
 
 
-class Reader:
-    """Reads one source for one table. Local copies of remote files live until ``release``."""
+class Fields:
+    """Makes values what a table's fields say. Local copies of remote files live until ``release``."""
+
+    def __init__(self, folder: Folder, table: Table) -> None:
+        self.folder, self.table, self.fields = folder, table, table.schema.fields
+        self._copies = ExitStack()
+
+    def release(self) -> None:
+        """Remove local copies of files of rows that are stored."""
+        self._copies.close()
+
+    def row(self, row: Mapping[str, Any], where: str) -> Row:
+        """The row with texts as the fields' types say, and files read. Raises SchemaMismatch, beginning with ``where``."""
+        return {name: self.value(name, value, where) for name, value in row.items()}
+
+    def value(self, name: str, value: Any, where: str) -> Any:
+        """One field's value."""
+        kind = self.fields.get(name)
+        if kind is None:
+            return value
+        if not isinstance(kind, DataType):
+            return plain(kind, value, f"{where}: field {name!r}")
+        if isinstance(value, str) and kind.codec not in ("text", "json"):
+            return self.content(kind, value)
+        return Encoded(value) if isinstance(value, bytes) and not kind.is_file else value
+
+    def content(self, kind: DataType, path: str) -> Any:
+        """What a file holds, as a field of this DataType takes it."""
+        if kind.is_file:
+            return str(self._copies.enter_context(self.folder.local(path)))
+        return Encoded(self.folder.read(path))
+
+
+class Reader(Fields):
+    """Reads one source for one table."""
 
     def __init__(self, folder: Folder, file: str | None, kind: str, table: Table) -> None:
-        self.folder, self.format, self.table = folder, kind, table
-        self.fields = table.schema.fields
-        self._copies = ExitStack()
+        super().__init__(folder, table)
+        self.format = kind
         chosen = [entry for entry in folder.entries() if file is None or entry.path == file]
         if kind != "files" and file is None:
             chosen = [entry for entry in chosen if entry.path.endswith(SUFFIXES[kind])]
@@ -65,10 +97,6 @@ class Reader:
         read: Callable[[Entry], Iterator[Row]] = getattr(self, f"_{self.format}")
         for entry in self.entries:
             yield from read(entry)
-
-    def release(self) -> None:
-        """Remove local copies of files of rows that are stored."""
-        self._copies.close()
 
     def _check_fields(self) -> None:
         known = ("path", "name", "stem", "suffix", "folder", "size", "modified")
@@ -96,18 +124,13 @@ class Reader:
             self.table.primary_id: entry.path,
         }
         where = f"{self.folder.root}/{entry.path}"
-        row = {self.table.primary_id: self._plain(self.table.primary_id, entry.path, where)}
+        row = {self.table.primary_id: self.value(self.table.primary_id, entry.path, where)}
         for name, kind in self.fields.items():
             if isinstance(kind, DataType):
-                row[name] = self._content(kind, entry.path)
+                row[name] = self.content(kind, entry.path)
             elif name in facts:
-                row[name] = self._plain(name, facts[name], where)
+                row[name] = self.value(name, facts[name], where)
         return row
-
-    def _content(self, kind: DataType, path: str) -> Any:
-        if kind.is_file:
-            return str(self._copies.enter_context(self.folder.local(path)))
-        return Encoded(self.folder.read(path))
 
     def _jsonl(self, entry: Entry) -> Iterator[Row]:
         with self.folder.open(entry.path) as file:
@@ -115,7 +138,7 @@ class Reader:
                 if not line.strip():
                     continue
                 where = f"{self.folder.root}/{entry.path}:{number}"
-                yield self._converted(parse_line(line, where), where)
+                yield self.row(parse_line(line, where), where)
 
     def _csv(self, entry: Entry) -> Iterator[Row]:
         with self.folder.open(entry.path) as file:
@@ -124,7 +147,7 @@ class Reader:
                 where = f"{self.folder.root}/{entry.path}:{lines.line_num}"
                 if None in row or None in row.values():
                     raise SchemaMismatch(f"{where}: the line has not as many cells as the header")
-                yield self._converted({name: self._cell(name, text) for name, text in row.items()}, where)
+                yield self.row({name: self._cell(name, text) for name, text in row.items()}, where)
 
     def _cell(self, name: str, text: str) -> Any:
         kind = self.fields.get(name, "str")
@@ -143,28 +166,7 @@ class Reader:
             for batch in file.iter_batches(batch_size=256):
                 for row in batch.to_pylist():
                     number += 1
-                    yield self._converted(row, f"{self.folder.root}/{entry.path}, row {number}")
-
-    def _converted(self, row: Mapping[str, Any], where: str) -> Row:
-        found = {}
-        for name, value in row.items():
-            kind = self.fields.get(name)
-            if isinstance(kind, DataType):
-                found[name] = self._encoded(kind, value)
-            else:
-                found[name] = self._plain(name, value, where)
-        return found
-
-    def _encoded(self, kind: DataType, value: Any) -> Any:
-        if isinstance(value, str) and kind.codec not in ("text", "json"):
-            return self._content(kind, value)
-        return Encoded(value) if isinstance(value, bytes) and not kind.is_file else value
-
-    def _plain(self, name: str, value: Any, where: str) -> Any:
-        kind = self.fields.get(name)
-        if kind is None or isinstance(kind, DataType):
-            return value
-        return plain(kind, value, f"{where}: field {name!r}")
+                    yield self.row(row, f"{self.folder.root}/{entry.path}, row {number}")
 
 
 def parse_line(line: bytes | str, where: str) -> Row:

@@ -1,0 +1,95 @@
+"""``superduper describe``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from superduper.cli import Run
+from superduper.cli.get import select
+from superduper.cli.options import command as _command
+from superduper.cli.options import opened
+from superduper.cli.output import age, columns, short
+
+if TYPE_CHECKING:
+    from superduper.datalayer import Datalayer
+    from superduper.embedded.state import Record
+
+LAST = 5
+"""Jobs and errors that are shown."""
+
+
+@_command
+@click.argument("words", nargs=-1, required=True, metavar="KIND NAME… | KIND/NAME…")
+@click.pass_obj
+def describe(run: Run, words: tuple[str, ...]) -> None:
+    """Tell all about objects: spec, conditions, versions, jobs and the last errors."""
+    from superduper.errors import SuperduperError
+
+    with opened(run) as home:
+        for position, record in enumerate(select(home, words)):
+            if position:
+                click.echo("\n---\n")
+            _object(record)
+            if record.kind == "Datalayer":
+                continue
+            try:
+                _inside(home.datalayer(record.datalayer), record)
+            except SuperduperError as error:
+                # What was applied is told even where its database is away.
+                click.echo(f"\nDatalayer {record.datalayer}: {error}")
+
+
+def _object(record: Record) -> None:
+    from superduper.manifests import dump
+
+    status = record.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    facts = [
+        ("Name:", record.name),
+        ("Kind:", record.kind),
+        ("Identifier:", record.identifier),
+        ("Datalayer:", record.datalayer),
+        ("Generation:", str(record.generation)),
+        ("Created:", f"{record.created} ({age(record.created)} ago)"),
+    ]
+    click.echo("\n".join(f"{name:<12} {value}" for name, value in facts))
+    click.echo("\nSpec:\n" + _indented(dump(record.object.spec)))
+    found = record.status.conditions
+    status.pop("conditions", None)
+    click.echo("\nStatus:\n" + _indented(dump(status)))
+    rows = [(c.type, c.status, c.reason.value, age(c.last_transition_time), c.message) for c in found]
+    click.echo("\nConditions:\n" + columns(("TYPE", "STATUS", "REASON", "AGE", "MESSAGE"), rows, "  "))
+
+
+def _inside(db: Datalayer, record: Record) -> None:
+    versions = db.metadata.versions(record.kind.lower(), record.identifier)
+    click.echo(f"\nVersions:    {', '.join(map(str, versions)) or 'none'}")
+    if record.kind != "Model":
+        return
+    jobs = db.metadata.jobs(record.identifier, limit=LAST)
+    rows = [
+        (
+            job.kind,
+            str(job.version),
+            job.phase,
+            f"{job.rows:,}",
+            f"{job.failed:,}",
+            age(job.started),
+            short(job.message, 70),
+        )
+        for job in jobs
+    ]
+    header = ("JOB", "VERSION", "PHASE", "ROWS", "FAILED", "AGE", "MESSAGE")
+    click.echo("\nJobs:\n" + (columns(header, rows, "  ") if rows else "  none"))
+    if getattr(record.status, "failed", None):
+        errors = db.errors(record.identifier)
+        shown = [(short(found["row"]), short(found["error"], 90)) for found in errors[:LAST]]
+        click.echo(f"\nErrors ({len(errors):,} rows):\n" + columns(("ROW", "ERROR"), shown, "  "))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.rstrip().splitlines())
+
+
+command = describe

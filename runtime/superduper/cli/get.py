@@ -1,0 +1,83 @@
+"""``superduper get``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from superduper.cli import Run
+from superduper.cli.options import command as _command
+from superduper.cli.options import kind_of, opened
+from superduper.cli.output import age, columns, condition, details
+
+if TYPE_CHECKING:
+    from superduper.embedded.home import Home
+    from superduper.embedded.state import Record
+
+
+@_command
+@click.argument("words", nargs=-1, required=True, metavar="all | KIND [NAME…] | KIND/NAME…")
+@click.option("-d", "--datalayer", metavar="NAME", help="Of this Datalayer only.")
+@click.option("-o", "--output", type=click.Choice(["table", "wide", "yaml", "json", "name"]), default="table")
+@click.pass_obj
+def get(run: Run, words: tuple[str, ...], datalayer: str | None, output: str) -> None:
+    """List objects, or show them whole: get all, get models, get tbl docs -o yaml.
+
+    Kinds: datalayers (dl), datatypes (dt), tables (tbl), models (mdl).
+    """
+    with opened(run) as home:
+        found = [record for record in select(home, words) if datalayer in (None, record.datalayer)]
+    if not found and output in ("table", "wide"):
+        click.echo(f"no objects in {run.folder()}", err=True)
+    elif output == "name":
+        for record in found:
+            click.echo(f"{record.kind.lower()}/{record.name}")
+    elif output == "json":
+        shown = [record.manifest() for record in found]
+        click.echo(json.dumps(shown[0] if len(shown) == 1 and len(words) > 1 else shown, indent=2))
+    elif output == "yaml":
+        from superduper.manifests import dump
+
+        click.echo("---\n".join(dump(record.manifest()) for record in found), nl=False)
+    else:
+        _tables(found, wide=output == "wide")
+
+
+def select(home: Home, words: Sequence[str]) -> list[Record]:
+    """The objects that ``all``, ``KIND``, ``KIND NAME…`` or ``KIND/NAME…`` name. Raises NotFound."""
+    if words == ("all",):
+        return home.state.all()
+    if any("/" in word for word in words):
+        pairs = [word.partition("/") for word in words]
+        return [home.state.get(kind_of(kind), name) for kind, _, name in pairs]
+    kinds = [kind_of(word) for word in words[0].split(",")]
+    if len(words) > 1:
+        return [home.state.get(kinds[0], name) for name in words[1:]]
+    return [record for record in home.state.all() if record.kind in kinds]
+
+
+def _tables(found: Sequence[Record], *, wide: bool) -> None:
+    kinds = dict.fromkeys(record.kind for record in found)
+    texts = []
+    for kind in kinds:
+        same = [record for record in found if record.kind == kind]
+        header = ["NAME", "READY", "REASON", *(name.upper() for name, _ in details(same[0])), "AGE"]
+        header += ["DATALAYER", "IDENTIFIER", "VERSION", "MESSAGE"] if wide else []
+        texts.append(columns(header, [_row(record, wide=wide, named=len(kinds) > 1) for record in same]))
+    click.echo("\n\n".join(texts))
+
+
+def _row(record: Record, *, wide: bool, named: bool) -> list[str]:
+    ready, reason, message = condition(record)
+    name = f"{record.kind.lower()}/{record.name}" if named else record.name
+    row = [name, ready, reason, *(text for _, text in details(record)), age(record.created)]
+    if wide:
+        version = getattr(record.status, "version", None)
+        row += [record.datalayer, record.identifier, "-" if version is None else str(version), message]
+    return row
+
+
+command = get
