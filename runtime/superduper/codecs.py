@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -95,6 +96,12 @@ def _load_array(data: bytes, _: Info) -> Any:
     return np.load(io.BytesIO(data), allow_pickle=False)
 
 
+def _path(value: Any, _: Info) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"the file codec takes a path, not {type(value).__name__}")
+    return os.fspath(value)
+
+
 def _pillow() -> Any:
     try:
         from PIL import Image
@@ -130,6 +137,6 @@ CODECS: dict[str, Codec] = {
         Codec("bytes", _bytes, lambda data, _: data, "application/octet-stream", native="bytes"),
         Codec("numpy", _array, _load_array, "application/x-npy"),
         Codec("image", _image, _load_image, None),
-        Codec("file", lambda path, _: path, lambda path, _: path, None),
+        Codec("file", _path, lambda path, _: path, None),
     )
 }

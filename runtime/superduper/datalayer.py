@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +17,7 @@ from superduper.components.component import Component
 from superduper.components.listener import Listener
 from superduper.components.model import Model
 from superduper.components.table import Table
-from superduper.errors import ConfigError, InUse, NotFound, SuperduperError, nearest
+from superduper.errors import ConfigError, InUse, NotFound, StoreError, SuperduperError, nearest
 from superduper.execution import Execution, Written
 from superduper.jobs.stores import Stores
 from superduper.query.builder import Collection
@@ -58,6 +59,7 @@ class Datalayer:
             compute,
         )
         self.settings = settings
+        self._closed = False
         self.artifacts = Artifacts(artifact_store, hash=settings.hash)
         files = Path(settings.home) / "files"
         self._stores = Stores(databackend, self.artifacts, metadata, compute, files, int(settings.budget_bytes))
@@ -78,7 +80,7 @@ class Datalayer:
 
         ``schema`` is that of the rows inserted, where their table has none.
         """
-        self._catalog.fresh()
+        self._fresh()
         return self._execution.execute(query, schema)
 
     def insert(self, table: str, rows: Iterable[Mapping[str, Any]]) -> Written:
@@ -90,12 +92,12 @@ class Datalayer:
 
         Rows that are not given stay. No model is run: results of replaced rows are marked stale.
         """
-        self._catalog.fresh()
+        self._fresh()
         return self._syncing.sync(table, rows)
 
     def native_names(self, table: str, /) -> AbstractSet[str]:
         """Methods and columns that the database's own client offers on the table."""
-        self._catalog.fresh()
+        self._fresh()
         try:
             definition = self._catalog.entry(table).table
         except NotFound:
@@ -111,7 +113,7 @@ class Datalayer:
         """
         if isinstance(component, (list, tuple)):
             return [self.apply(part, run=run) for part in component]
-        self._catalog.fresh()
+        self._fresh()
         made = component if isinstance(component, Component) else self.from_object(component)
         self._applying.apply(made, run=run)
         return made
@@ -169,7 +171,7 @@ class Datalayer:
 
     def load(self, type_id: str, identifier: str, version: int | None = None) -> Any:
         """The component, the newest version by default. Raises NotFound."""
-        self._catalog.fresh()
+        self._fresh()
         return self._catalog.load(type_id, identifier, version)
 
     def remove(self, type_id: str, identifier: str, version: int | None = None, *, force: bool = False) -> None:
@@ -177,7 +179,7 @@ class Datalayer:
 
         ``deletion_policy`` of a table and of a model says whether rows and outputs go with it.
         """
-        self._catalog.fresh()
+        self._fresh()
         component = self._catalog.load(type_id, identifier, version)
         if isinstance(component, Table):
             self._refuse_while_read(component, force=force)
@@ -198,7 +200,7 @@ class Datalayer:
         self.metadata.remove_component(type_id, identifier, version)
         if isinstance(component, Listener):
             self._drop_outputs(component)
-        self._catalog.fresh()
+        self._fresh()
 
     def _remove_parent(self, type_id: str, identifier: str, *, force: bool) -> None:
         if type_id in HIDDEN:
@@ -246,7 +248,7 @@ class Datalayer:
         return dict(result["metrics"])
 
     def _model(self, model: str | Model) -> Model:
-        self._catalog.fresh()
+        self._fresh()
         found = self._catalog.load("model", model if isinstance(model, str) else model.identifier)
         assert isinstance(found, Model)
         return found
@@ -285,13 +287,13 @@ class Datalayer:
 
     def gc(self, *, window: float | None = None, dry_run: bool = False) -> GcReport:
         """Remove artifacts that nothing needs and that are older than ``window`` seconds (default: the settings' day)."""
-        self._catalog.fresh()
+        self._fresh()
         seconds = self.settings.gc_window_seconds if window is None else window
         return self.artifacts.gc(self._catalog.live, window=seconds, dry_run=dry_run)
 
     def verify(self, *, set_aside: bool = False) -> list[Damage]:
         """Read every artifact again and report what is damaged or missing."""
-        self._catalog.fresh()
+        self._fresh()
         found = list(self.artifacts.verify(set_aside=set_aside))
         known = {damage.reference for damage in found}
         missing = self.artifacts.verify(set(self._catalog.live()))
@@ -310,13 +312,23 @@ class Datalayer:
         self.artifact_store.drop()
         self.metadata.drop()
         self.metadata.prepare()
-        self._catalog.fresh()
+        self._fresh()
         return True
 
     def close(self) -> None:
-        """Give back all connections."""
-        for part in (self.compute, self.databackend, self.metadata, self.artifact_store):
-            part.close()
+        """Give back all connections. Using it afterwards is an error; closing it again is not."""
+        if self._closed:
+            return
+        self._closed = True
+        with ExitStack() as stack:
+            for part in (self.artifact_store, self.metadata, self.databackend, self.compute):
+                stack.callback(part.close)
+
+    def _fresh(self) -> None:
+        """Before anything is done: see what other processes have changed."""
+        if self._closed:
+            raise StoreError(f"{self!r} was closed; connect again with superduper({self.databackend.uri!r})")
+        self._catalog.fresh()
 
     def __enter__(self) -> Self:
         return self

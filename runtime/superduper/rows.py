@@ -279,6 +279,11 @@ def _plain_number(value: Any) -> Any:
 def _str(value: Any) -> str:
     if not isinstance(value, str):
         raise _wrong(value, "str")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise SchemaMismatch(f"the text is no Unicode: {error}; keep such bytes in a bytes field") from error
     return value
 
 
