@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from superduper.backends.base.metadata import ComponentKey, JobRecord
-from superduper.catalog import RETAINED, Catalog
+from superduper.catalog import Catalog
 from superduper.components.component import Component
 from superduper.components.dataset import Dataset
+from superduper.components.datatype import DataType
 from superduper.components.listener import Listener
 from superduper.components.model import Model
 from superduper.components.schema import storage
 from superduper.components.table import Table
 from superduper.errors import NotFound, SchemaMismatch
-from superduper.query.ast import Select
+from superduper.retention import Retention
 from superduper.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class Applying:
     """Brings components into one datalayer."""
 
-    def __init__(self, stores: Stores, catalog: Catalog, upkeep: Upkeep) -> None:
-        self.stores, self.catalog, self.upkeep = stores, catalog, upkeep
+    def __init__(self, stores: Stores, catalog: Catalog, upkeep: Upkeep, retention: Retention) -> None:
+        self.stores, self.catalog, self.upkeep, self.retention = stores, catalog, upkeep, retention
 
     def apply(self, component: Component, *, run: bool = True) -> tuple[bool, list[JobRecord]]:
         """Record it and what it needs. Gives whether anything is new, and the jobs that followed."""
@@ -47,6 +48,8 @@ class Applying:
                 return self._record(component)[1], []
 
     def _record(self, component: Component) -> tuple[ComponentKey, bool]:
+        if isinstance(component, DataType):
+            self._refuse_other_encoding(component)
         children, new = [], False
         for child in component.children():
             key, child_is_new = self._record(child)
@@ -59,35 +62,33 @@ class Applying:
     def _table(self, table: Table) -> bool:
         self._refuse_other_storage(table)
         self.stores.databackend.create_table(table.definition)
-        new = self._record(table)[1]
-        if self.stores.metadata.versions(RETAINED, table.identifier):
-            self.stores.metadata.remove_component(RETAINED, table.identifier)
-        return new
+        return self._record(table)[1]
 
     def _refuse_other_storage(self, table: Table) -> None:
-        """Rows that are there must stay readable: a field may not change how it is stored."""
+        """Rows that are there must stay readable: a field may not change how it is stored, nor come back otherwise."""
+        old = self.retention.storages(table.identifier)
+        for name, kind in table.schema.fields.items():
+            if old.get(name, storage(kind)) != storage(kind) and self.retention.has_rows(table.definition):
+                raise SchemaMismatch(
+                    f"table {table.identifier!r}, field {name!r}: rows are stored as {old[name]}, which cannot be read "
+                    f"as {storage(kind)}; give the new field another name, or remove the rows first"
+                )
+
+    def _refuse_other_encoding(self, datatype: DataType) -> None:
+        """What is stored by a data type must stay readable by it."""
         try:
-            known: Any = self.catalog.load("table", table.identifier)
+            known = self.catalog.load("datatype", datatype.identifier)
         except NotFound:
             return
-        old = known.schema.fields
-        changed = [
-            name for name, kind in table.schema.fields.items() if name in old and storage(old[name]) != storage(kind)
-        ]
-        if not changed or not self._has_rows(known):
+        assert isinstance(known, DataType)
+        if known.storage == datatype.storage:
             return
-        name = changed[0]
-        raise SchemaMismatch(
-            f"table {table.identifier!r}, field {name!r}: rows are stored as {storage(old[name])}, which cannot be read as "
-            f"{storage(table.schema.fields[name])}; give the new field another name, or remove the rows first"
-        )
-
-    def _has_rows(self, table: Table) -> bool:
-        definition = table.definition
-        found = self.stores.databackend.select(
-            definition, Select(definition.name, fields=(definition.primary_key,), limit=1)
-        )
-        return any(batch for batch in found)
+        for table in self.retention.tables_of(datatype.identifier):
+            if self.retention.has_rows(table):
+                raise SchemaMismatch(
+                    f"DataType {datatype.identifier!r}: rows of table {table.name!r} are stored as {known.storage}, which "
+                    f"cannot be read as {datatype.storage}; give the new data type another name"
+                )
 
     def _model(self, model: Model) -> bool:
         _, new = self._record(model)
@@ -123,7 +124,7 @@ class Applying:
         """Train what is not trained, predict what is missing, measure what is not measured."""
         if not run or model.suspend:
             return []
-        if model.training is not None and self._is_known(model.training.table):
+        if model.artifact is not None or (model.training is not None and self._is_known(model.training.table)):
             self.upkeep.train(model)
         jobs = []
         for listener in listeners:

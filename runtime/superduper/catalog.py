@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+import uuid
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,21 @@ from superduper.components.model import Model
 from superduper.components.schema import Schema, from_field_spec
 from superduper.components.table import Table
 from superduper.errors import NotFound, SuperduperError, nearest
-from superduper.query.tables import Column, TableDef
+from superduper.query.tables import TableDef
 from superduper.rows import RowCodec
 
 if TYPE_CHECKING:
     from superduper.backends.base.metadata import ComponentKey, ComponentRecord
     from superduper.jobs.stores import Stores
 
-FITTED, RETAINED = "fitted", "retained"
-"""Records that are no components of the user's: fitted models, and tables that were removed while their rows stay."""
-HIDDEN = (FITTED, RETAINED)
+FITTED, RETAINED, OWNER = "fitted", "retained", "owner"
+"""Records that are no components of the user's: fitted models, tables that were removed while their rows stay, and
+the name under which this datalayer stands in its artifact store."""
+HIDDEN = (FITTED, RETAINED, OWNER)
 MAKES = "$makes"
 """Key of a model's record that holds ``Model.makes``."""
+OWNERS = "owners/"
+"""Where in an artifact store the datalayers that use it are named."""
 BATCHED, OUTPUT = "$batched", "$output"
 """Keys of what a model says of itself where its spec has no ``predict`` to say it in."""
 
@@ -40,34 +44,40 @@ class Entry:
     component: Table | None
 
 
+class _Known:
+    """What was made from one state of the metadata. A newer state gets another, so that nothing old is left in it."""
+
+    def __init__(self, state: Hashable) -> None:
+        self.state = state
+        self.components: dict[tuple[str, str], Component] = {}
+        self.entries: dict[str, Entry] = {}
+        self.listeners: dict[str, list[Listener]] | None = None
+
+
 class Catalog:
     """Components by type and identifier."""
 
     def __init__(self, stores: Stores, valid: float) -> None:
         self.stores, self.valid = stores, valid
-        self._cache: dict[tuple[str, str], Component] = {}
-        self._entries: dict[str, Entry] = {}
-        self._listeners: dict[str, list[Listener]] | None = None
-        self._state: Hashable = None
+        self._known = _Known(None)
+        self._registered = False
 
     def fresh(self) -> None:
         """Forget what is cached if any process has changed the metadata since."""
         now = self.stores.metadata.state()
-        if now != self._state:
-            self._cache.clear()
-            self._entries.clear()
-            self._listeners = None
-            self._state = now
+        if now != self._known.state:
+            self._known = _Known(now)
 
     def load(self, type_id: str, identifier: str, version: int | None = None) -> Component:
         """The component, made from its record. Raises NotFound, naming the nearest."""
-        known = self._cache.get((type_id, identifier)) if version is None else None
+        cache = self._known.components
+        known = cache.get((type_id, identifier)) if version is None else None
         if known is not None:
             return known
         record = self.stores.metadata.component(type_id, identifier, version)
         made = self._make(record)
         if version is None:
-            self._cache[type_id, identifier] = made
+            cache[type_id, identifier] = made
         return made
 
     def _make(self, record: ComponentRecord) -> Component:
@@ -115,7 +125,7 @@ class Catalog:
         raise SuperduperError(f"component {spec.get('identifier')!r} is of an unknown type {type_id!r}")
 
     def _with_fitted(self, model: Model, record: ComponentRecord) -> Model:
-        if model.training is not None:
+        if model.training is not None or model.artifact is not None:
             identifier = self.fitted_id(record.identifier, model.makes())
             if identifier is not None:
                 model.fitted = Fitted(self.stores.artifacts.get, identifier, record.identifier)
@@ -127,10 +137,11 @@ class Catalog:
             record = self.stores.metadata.component(FITTED, model)
         except NotFound:
             return None
-        return record.artifacts[0] if record.digest == made_by else None
+        return record.artifacts[0] if record.spec["makes"] == made_by else None
 
     def record(self, component: Component, children: list[ComponentKey] | None = None) -> tuple[ComponentRecord, bool]:
         """Store what the component needs, then its record; a new version if its digest is new."""
+        self._register()
         payloads = component.payloads()
         digest = component.digest()
         spec = component.spec().model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -150,17 +161,32 @@ class Catalog:
             )
         component.version = record.version
         if new:
-            self._cache.pop((component.type_id, component.identifier), None)
+            self._known.components.pop((component.type_id, component.identifier), None)
         return record, new
+
+    def _register(self) -> None:
+        """Before anything is stored, say in the artifact store who uses it: nobody then takes it for garbage."""
+        if not self._registered:
+            key = OWNERS + self.owner
+            if self.stores.artifacts.store.head(key) is None:
+                self.stores.artifacts.store.put(key, self.stores.metadata.uri.encode())
+            self._registered = True
+
+    @property
+    def owner(self) -> str:
+        """The name under which this datalayer stands in its artifact store, kept in its metadata."""
+        name = uuid.uuid4().hex
+        return str(self.stores.metadata.add_component(OWNER, OWNER, digest=OWNER, spec={"name": name})[0].spec["name"])
 
     # Tables
 
     def entry(self, name: str) -> Entry:
         """The table of that name, or (``outputs.m``, ``_outputs__m``) the outputs of a listener. Raises NotFound."""
-        made = self._entries.get(name)
+        entries = self._known.entries
+        made = entries.get(name)
         if made is None:
             made = self._outputs(name) if name.startswith(("outputs.", OUTPUTS)) else self._table(name)
-            self._entries[name] = made
+            entries[name] = made
         return made
 
     def _table(self, name: str) -> Entry:
@@ -172,7 +198,15 @@ class Catalog:
             hint = " (the database has one of that name: apply a Table with its fields first)" if there else ""
             raise NotFound(f"no table {name!r}{nearest(name, known)}{hint}") from error
         assert isinstance(component, Table)
-        return self._with_codec(component.definition, component.schema, component)
+        return self.of_table(component)
+
+    def of_table(self, table: Table) -> Entry:
+        """What is read and written as that version of the table has it."""
+        return self._with_codec(table.definition, table.schema, table)
+
+    def of_outputs(self, schema: Schema) -> Entry:
+        """What is read and written as that version of a listener's outputs has it."""
+        return self._with_codec(schema.table(schema.identifier, "_source"), schema, None)
 
     def _outputs(self, name: str) -> Entry:
         listener = name.removeprefix("outputs.").removeprefix(OUTPUTS)
@@ -184,7 +218,7 @@ class Catalog:
                 f"{listener!r} has no outputs yet{nearest(listener, [k for k in known if k != listener])}"
             ) from error
         assert isinstance(schema, Schema)
-        return self._with_codec(schema.table(schema.identifier, "_source"), schema, None)
+        return self.of_outputs(schema)
 
     def _with_codec(self, table: TableDef, schema: Schema, component: Table | None) -> Entry:
         schemaless = self.stores.databackend.abilities.schemaless and component is not None
@@ -194,59 +228,20 @@ class Catalog:
 
     def listeners(self, table: str) -> list[Listener]:
         """Listeners on that table's rows."""
-        known = self._listeners
+        now = self._known
+        known = now.listeners
         if known is None:
             found: dict[str, list[Listener]] = {}
             for _, identifier in self.stores.metadata.components("listener"):
                 listener = self.load("listener", identifier)
                 assert isinstance(listener, Listener)
                 found.setdefault(self._named(listener.predict.table), []).append(listener)
-            self._listeners = known = found
+            now.listeners = known = found
         return known.get(self._named(table), [])
 
     def _named(self, table: str) -> str:
         """``outputs.m`` by the name of the table that it is."""
         return OUTPUTS + table.removeprefix("outputs.") if table.startswith("outputs.") else table
-
-    # Garbage collection
-
-    def live(self) -> Iterator[str]:
-        """Ids of all artifacts that any row or component needs."""
-        yield from self.stores.metadata.artifacts()
-        for table, fields in self._referring():
-            yield from self._references(table, fields)
-
-    def _referring(self) -> Iterator[tuple[TableDef, tuple[str, ...]]]:
-        """Every table that may hold references, by every version of its schema: a dropped field's column stays."""
-        metadata = self.stores.metadata
-        for type_id, identifier in metadata.components():
-            if type_id == RETAINED:
-                spec = metadata.component(RETAINED, identifier).spec
-                columns = tuple(Column(name, "str") for name in (spec["primaryKey"], *spec["fields"]))
-                yield TableDef(identifier, columns, spec["primaryKey"]), tuple(spec["fields"])
-            elif type_id == "table" or (type_id == "schema" and identifier.startswith(OUTPUTS)):
-                for version in metadata.versions(type_id, identifier):
-                    component = self.load(type_id, identifier, version)
-                    if isinstance(component, Table):
-                        entry = self._with_codec(component.definition, component.schema, component)
-                    else:
-                        assert isinstance(component, Schema)
-                        entry = self._with_codec(component.table(identifier, "_source"), component, None)
-                    if entry.codec.has_artifacts:
-                        yield entry.table, entry.codec.reference_fields
-
-    def _references(self, table: TableDef, fields: tuple[str, ...]) -> Iterator[str]:
-        from superduper.artifacts import reference
-        from superduper.query.ast import Select
-
-        if table.name not in self.stores.databackend.list_tables():
-            return
-        for batch in self.stores.databackend.select(table, Select(table.name, fields=(table.primary_key, *fields))):
-            for row in batch:
-                for name in fields:
-                    value = row.get(name)
-                    if isinstance(value, str):
-                        yield reference.parse(value).id
 
 
 class Fitted:

@@ -7,14 +7,11 @@ have the same digest in every process, so that applying them again is no new ver
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import importlib.util
 import inspect
 import linecache
 import sys
-import sysconfig
-import textwrap
 import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from superduper.errors import CodeError, nearest
+from superduper.fingerprint import fingerprint, installed_name, is_installed, sha1
 
 if TYPE_CHECKING:
     from superduper.api.v1alpha1 import Code
@@ -65,20 +63,20 @@ def dump(function: Any) -> tuple[Code, dict[str, bytes]]:
     """
     from superduper.api.v1alpha1 import Code
 
-    name = _installed_name(function)
+    name = installed_name(function)
     if name is not None:
         return Code(module=name[0], callable=name[1]), {}
     data = pickled(function)
-    identifier = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    identifier = sha1(data)
     return Code(pickle=identifier), {identifier: data}
 
 
-def pickled(value: Any) -> bytes:
-    """Cloudpickle's bytes, with functions and classes of the user's own modules by value."""
+def pickled(value: Any, holder: Any = None) -> bytes:
+    """Cloudpickle's bytes, with functions and classes of the modules of ``value`` (or ``holder``) by value."""
     import cloudpickle
 
     with ExitStack() as stack:
-        for module in _own_modules(value):
+        for module in _own_modules(value if holder is None else holder):
             stack.enter_context(_by_value(module))
         try:
             return bytes(cloudpickle.dumps(value, protocol=PROTOCOL))
@@ -92,14 +90,14 @@ def digest(code: Code, function: Any = None) -> str:
     """A hash of what the code does: source text, a module's file, or a callable's own code."""
     parts = [code.callable or "", repr(code.args), repr(sorted((code.kwargs or {}).items()))]
     if code.pickle is not None and function is not None and function is not code:
-        parts.append(function_digest(function))
+        parts.append(fingerprint(function))
     elif code.source is not None:
         parts.append(code.source)
     elif code.module is not None:
         parts += [code.module, _module_text(code.module)]
     else:
         parts.append(code.pickle or "")
-    return _sha1("\0".join(parts).encode())
+    return sha1("\0".join(parts).encode())
 
 
 def describe(error: BaseException) -> str:
@@ -108,105 +106,14 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def function_digest(function: Any) -> str:
-    """A hash of a callable by what it does, the same in every process.
-
-    Functions: their source (lambdas: their byte code), defaults, closure, and the user's own functions that they
-    call. Everything else: its pickle.
-    """
-    return _sha1("\0".join(_facts(function, set())).encode())
-
-
-def _facts(value: Any, seen: set[int]) -> Iterator[str]:
-    if isinstance(value, functools.partial):
-        for part in (value.func, *value.args, *(x for kv in sorted(value.keywords.items()) for x in kv)):
-            yield from _facts(part, seen)
-    elif isinstance(value, types.MethodType):
-        yield from _facts(value.__func__, seen)
-        yield from _facts(value.__self__, seen)
-    elif isinstance(value, types.ModuleType):
-        yield value.__name__
-    elif isinstance(value, types.FunctionType):
-        if id(value) in seen:
-            return
-        seen.add(id(value))
-        name = _installed_name(value)
-        if name is not None:
-            yield ":".join(name)
-            return
-        yield _text_of(value)
-        for default in (value.__defaults__ or (), *sorted((value.__kwdefaults__ or {}).items())):
-            yield from _facts(default, seen)
-        for cell in inspect.getclosurevars(value).nonlocals.items():
-            yield cell[0]
-            yield from _facts(cell[1], seen)
-        for name_, used in sorted(inspect.getclosurevars(value).globals.items()):
-            yield name_
-            yield from _facts(used, seen)
-    elif isinstance(value, (str, int, float, bool, bytes, type(None), tuple, list)):
-        yield repr(value)
-    else:
-        yield _sha1(pickled(value))
-
-
-def _text_of(function: types.FunctionType) -> str:
-    if function.__name__ != "<lambda>":
-        try:
-            return textwrap.dedent(inspect.getsource(function))
-        except (OSError, TypeError):
-            pass
-    return "\n".join(_byte_code(function.__code__))
-
-
-def _byte_code(code: types.CodeType) -> Iterator[str]:
-    yield code.co_code.hex()
-    yield repr((code.co_names, code.co_varnames, code.co_freevars))
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _byte_code(constant)
-        else:
-            yield repr(sorted(constant, key=repr)) if isinstance(constant, frozenset) else repr(constant)
-
-
-def _sha1(data: bytes) -> str:
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
-
-
-def _installed_name(function: Any) -> tuple[str, str] | None:
-    """Module and name, if an installed package or the standard library holds exactly this object."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or "<" in name or not _is_installed(module):
-        return None
-    found: Any = sys.modules[module]
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return (module, name) if found is function else None
-
-
-@functools.cache
-def _library_folders() -> tuple[Path, ...]:
-    return tuple({Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")})
-
-
-@functools.cache
-def _is_installed(name: str) -> bool:
-    module = sys.modules.get(name)
-    if module is None or name == "__main__":
-        return False
-    if name in sys.builtin_module_names or name.partition(".")[0] == "superduper":
-        return True
-    file = getattr(module, "__file__", None)
-    return file is None or any(folder in Path(file).resolve().parents for folder in _library_folders())
-
-
 def _own_modules(value: Any) -> set[types.ModuleType]:
     """Importable modules of the user's own that hold the value: another process may not be able to import them."""
-    owner = value.func if isinstance(value, functools.partial) else value
-    names = {getattr(owner, "__module__", None), type(owner).__module__}
+    parts = [value.func, *value.args] if isinstance(value, functools.partial) else [value]
+    names = {name for part in parts for name in (getattr(part, "__module__", None), type(part).__module__)}
     return {
         sys.modules[name]
         for name in names
-        if name and name != "__main__" and name in sys.modules and not _is_installed(name)
+        if name and name != "__main__" and name in sys.modules and not is_installed(name)
     }
 
 
@@ -264,7 +171,7 @@ def _module_text(name: str) -> str:
 @functools.lru_cache(maxsize=256)
 def _source(text: str, where: str) -> types.ModuleType:
     """Run the text as a module of its own. It is kept out of ``sys.modules``, so what it defines pickles by value."""
-    file = f"<superduper {_sha1(text.encode())[:12]}>"
+    file = f"<superduper {sha1(text.encode())[:12]}>"
     module = types.ModuleType(file)
     module.__file__ = file
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from superduper.applying import Applying
 from superduper.artifacts import Artifacts
 from superduper.backends import registry
-from superduper.catalog import HIDDEN, RETAINED, Catalog
+from superduper.catalog import HIDDEN, OWNERS, RETAINED, Catalog
 from superduper.components.component import Component
 from superduper.components.listener import Listener
 from superduper.components.model import Model
@@ -22,6 +22,8 @@ from superduper.execution import Execution, Written
 from superduper.jobs.stores import Stores
 from superduper.query.builder import Collection
 from superduper.query.tables import Column, TableDef
+from superduper.removal import Removal
+from superduper.retention import Retention
 from superduper.syncing import Synced, Syncing
 from superduper.upkeep import Upkeep
 
@@ -65,7 +67,9 @@ class Datalayer:
         self._stores = Stores(databackend, self.artifacts, metadata, compute, files, int(settings.budget_bytes))
         self._catalog = Catalog(self._stores, settings.fold_valid)
         self.upkeep = Upkeep(self._stores, self._catalog)
-        self._applying = Applying(self._stores, self._catalog, self.upkeep)
+        self._retention = Retention(self._stores, self._catalog)
+        self._applying = Applying(self._stores, self._catalog, self.upkeep, self._retention)
+        self._removal = Removal(self._stores, self._catalog, self.upkeep, self._retention)
         self._execution = Execution(self._stores, self._catalog, self.upkeep, self)
         self._syncing = Syncing(self._stores, self._catalog, self.upkeep, self)
 
@@ -180,59 +184,7 @@ class Datalayer:
         ``deletion_policy`` of a table and of a model says whether rows and outputs go with it.
         """
         self._fresh()
-        component = self._catalog.load(type_id, identifier, version)
-        if isinstance(component, Table):
-            self._refuse_while_read(component, force=force)
-        for parent in self.metadata.parents(type_id, identifier, version):
-            own = (
-                isinstance(component, Model)
-                and parent.type_id in ("listener", "fitted")
-                and parent.identifier == identifier
-            )
-            if not (force or own):
-                raise InUse(
-                    f"{type_id} {identifier!r} is needed by {parent.type_id} {parent.identifier!r}; remove that first"
-                )
-            if self.metadata.versions(parent.type_id, parent.identifier):
-                self._remove_parent(parent.type_id, parent.identifier, force=force)
-        if isinstance(component, Table) and version is None:
-            self._let_go(component)
-        self.metadata.remove_component(type_id, identifier, version)
-        if isinstance(component, Listener):
-            self._drop_outputs(component)
-        self._fresh()
-
-    def _remove_parent(self, type_id: str, identifier: str, *, force: bool) -> None:
-        if type_id in HIDDEN:
-            self.metadata.remove_component(type_id, identifier)
-        else:
-            self.remove(type_id, identifier, force=force)
-
-    def _refuse_while_read(self, table: Table, *, force: bool) -> None:
-        for listener in self._catalog.listeners(table.identifier):
-            if not force:
-                raise InUse(
-                    f"table {table.identifier!r} is read by listener {listener.identifier!r}; remove that first"
-                )
-            self.remove("listener", listener.identifier, force=True)
-
-    def _let_go(self, table: Table) -> None:
-        """Rows go, or stay with a note of the artifacts that they need."""
-        if table.deletion_policy == "Delete":
-            self.databackend.drop_table(table.identifier)
-            return
-        fields = self._catalog.entry(table.identifier).codec.reference_fields
-        if fields:
-            spec = {"primaryKey": table.primary_id, "fields": list(fields)}
-            self.metadata.add_component(RETAINED, table.identifier, digest=table.digest(), spec=spec)
-
-    def _drop_outputs(self, listener: Listener) -> None:
-        ledger = self.upkeep.ledger(listener)
-        if ledger is None:
-            return
-        if listener.model.deletion_policy == "Delete":
-            self.databackend.drop_table(ledger.table.name)
-            self.metadata.remove_component("schema", ledger.table.name)
+        self._removal.remove(type_id, identifier, version, force=force)
 
     # Models
 
@@ -285,18 +237,48 @@ class Datalayer:
 
     # Care
 
-    def gc(self, *, window: float | None = None, dry_run: bool = False) -> GcReport:
-        """Remove artifacts that nothing needs and that are older than ``window`` seconds (default: the settings' day)."""
-        self._fresh()
+    def gc(self, *, window: float | None = None, dry_run: bool = False, also: Iterable[Datalayer] = ()) -> GcReport:
+        """Remove artifacts that nothing needs and that are older than ``window`` seconds (default: the settings' day).
+
+        Where several datalayers use the artifact store, ``also`` gives the others. Raises InUse where one is missing:
+        what it needs would be taken for garbage.
+        """
+        together = [self, *also]
+        self._refuse_without(together, "collect in")
         seconds = self.settings.gc_window_seconds if window is None else window
-        return self.artifacts.gc(self._catalog.live, window=seconds, dry_run=dry_run)
+
+        def live() -> Iterator[str]:
+            for one in together:
+                yield from one.live()
+
+        return self.artifacts.gc(live, window=seconds, dry_run=dry_run)
+
+    def live(self) -> Iterator[str]:
+        """Ids of all artifacts that a row or a component of this datalayer needs; may repeat."""
+        self._catalog.fresh()
+        yield from self._retention.live()
+
+    def _refuse_without(self, together: list[Datalayer], what: str) -> None:
+        here = {OWNERS + one._catalog.owner for one in together}
+        others = [info.key for info in self.artifact_store.list(OWNERS) if info.key not in here]
+        if others:
+            whose = ", ".join(f"{self.artifact_store.get(key).decode()} ({key})" for key in others)
+            raise InUse(
+                f"cannot {what} {self.artifact_store.uri}: the datalayers with the metadata {whose} use it too; open them "
+                "and give them with also=, or remove the named object from the store if such a datalayer is gone for good"
+            )
+
+    def needed(self) -> Iterator[str]:
+        """Ids of all artifacts that any row or component needs; may repeat."""
+        self._fresh()
+        return self._retention.live()
 
     def verify(self, *, set_aside: bool = False) -> list[Damage]:
         """Read every artifact again and report what is damaged or missing."""
         self._fresh()
         found = list(self.artifacts.verify(set_aside=set_aside))
         known = {damage.reference for damage in found}
-        missing = self.artifacts.verify(set(self._catalog.live()))
+        missing = self.artifacts.verify(set(self.live()))
         return found + [damage for damage in missing if damage.reference not in known]
 
     def drop(self, *, force: bool = False) -> bool:
@@ -309,7 +291,10 @@ class Datalayer:
         for type_id, identifier in self.metadata.components():
             if type_id in ("table", RETAINED) or (type_id == "schema" and identifier.startswith("_outputs__")):
                 self.databackend.drop_table(identifier)
-        self.artifact_store.drop()
+        self.artifact_store.delete([OWNERS + self._catalog.owner])
+        if next(iter(self.artifact_store.list(OWNERS)), None) is None:
+            # Else others use it too, and their next collection takes what was this one's.
+            self.artifact_store.drop()
         self.metadata.drop()
         self.metadata.prepare()
         self._fresh()

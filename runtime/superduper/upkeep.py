@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,7 +39,6 @@ Progress = Callable[[str, int, int, int], None]
 """Called with a model's name, rows done, rows failed and rows in all."""
 
 LOCK_SECONDS = 10.0
-WAIT_SECONDS = 600.0
 
 
 class Upkeep:
@@ -86,8 +85,9 @@ class Upkeep:
             and known.codec.schema.fields["output"] != output
         ):
             self.stores.databackend.drop_table(known.table.name)
-        self._record_schema(schema)
+        # The table first: a schema without its table would be an error at every turn, a table without one is nothing.
         self.stores.databackend.create_table(schema.table(schema.identifier, ledgers.SOURCE))
+        self._record_schema(schema)
         self.catalog.fresh()
         made = self.ledger(listener)
         assert made is not None
@@ -166,7 +166,7 @@ class Upkeep:
         return not any(self.stores.databackend.missing(rows.table, rows.filter, ledger.table, current, batch=1))
 
     def _is_trained(self, model: Model) -> bool:
-        return model.training is None or model.fitted is not None
+        return model.fitted is not None or (model.training is None and model.artifact is None)
 
     def _job(
         self,
@@ -206,20 +206,20 @@ class Upkeep:
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
-        """One whole run of a listener at a time, over all processes; kept alive while it runs."""
+        """One whole run of a listener at a time, over all processes; kept alive while it runs.
+
+        Waits for as long as another process keeps it. Should it lapse all the same (a frozen process, a lost metadata
+        store), two do the same work: results are upserts, so that is slower and not wrong.
+        """
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4()}"
-        deadline = time.monotonic() + WAIT_SECONDS
         while not self.stores.metadata.acquire(name, owner, LOCK_SECONDS):
-            if time.monotonic() > deadline:
-                raise ModelError(
-                    f"{name}: another process has been at it for {WAIT_SECONDS:.0f} s; try again when it is done"
-                )
             time.sleep(0.1)
         done = threading.Event()
 
         def keep() -> None:
-            while not done.wait(LOCK_SECONDS / 3):
-                self.stores.metadata.acquire(name, owner, LOCK_SECONDS)
+            while not done.wait(LOCK_SECONDS / 4):
+                with suppress(SuperduperError):
+                    self.stores.metadata.acquire(name, owner, LOCK_SECONDS)
 
         keeper = threading.Thread(target=keep, name=f"superduper {name}", daemon=True)
         keeper.start()
@@ -308,32 +308,45 @@ class Upkeep:
         return True
 
     def train(self, model: Model, *, again: bool = False) -> bool:
-        """Fit the model unless this version is fitted already. False where its table has no row yet."""
-        if model.training is None or (model.fitted is not None and not again):
+        """Fit the model, or fetch its artifact, unless that is done for what it is now. False where nothing was done.
+
+        Where its table has no row yet it stays as it is. Raises ModelError.
+        """
+        if model.fitted is not None and not again:
             return False
-        training = model.training
-        rows = self.rows(training.table, training.filter)
-
-        def fit() -> Report:
-            made = train.train(model.identifier, training, self.stores, rows)
-            if made is None:
-                return Report()
-            data, seen = made
-            with self.stores.artifacts.writing() as writer:
-                identifier = writer.put(data)
-                writer.flush()
-                key = ComponentKey("model", model.identifier, model.version or 0)
-                self.stores.metadata.add_component(
-                    FITTED, model.identifier, digest=model.makes(), spec={"rows": seen, "artifact": identifier},
-                    artifacts=[identifier], children=[key],
-                )  # fmt: skip
-            model.fitted = Fitted(self.stores.artifacts.get, identifier, model.identifier)
-            return Report(done=seen)
-
+        if model.training is None and model.artifact is None:
+            return False
         with self._lock(f"train:{model.identifier}"):
-            report, _ = self._job("train", model, fit, announce=True)
+            # Another process may have done it while this one waited.
+            known = None if again else self.catalog.fitted_id(model.identifier, model.makes())
+            if known is not None:
+                model.fitted = Fitted(self.stores.artifacts.get, known, model.identifier)
+                return False
+            report, _ = self._job("train", model, lambda: self._fit(model), announce=model.training is not None)
         self.catalog.fresh()
         return report.done > 0
+
+    def _fit(self, model: Model) -> Report:
+        if model.training is not None:
+            rows = self.rows(model.training.table, model.training.filter)
+            made = train.train(model.identifier, model.training, self.stores, rows)
+        else:
+            assert model.artifact is not None
+            made = train.fetch(model.identifier, model.artifact), 1
+        if made is None:
+            return Report()
+        data, seen = made
+        with self.stores.artifacts.writing() as writer:
+            identifier = writer.put(data)
+            writer.flush()
+            makes = model.makes()
+            record, _ = self.stores.metadata.add_component(
+                FITTED, model.identifier, digest=f"{makes}:{identifier}",
+                spec={"makes": makes, "rows": seen, "artifact": identifier}, artifacts=[identifier],
+                children=[ComponentKey("model", model.identifier, model.version or 0)],
+            )  # fmt: skip
+        model.fitted = Fitted(self.stores.artifacts.get, record.artifacts[0], model.identifier)
+        return Report(done=seen)
 
     def validate(self, model: Model) -> dict[str, Any]:
         """Measure the model; the result is kept in its status. Raises ModelError."""

@@ -41,8 +41,7 @@ def ls(run: Run, id: str | None, datalayer: str | None, uri: str | None, json_: 
             files = [entry for entry in tree.entries if entry.type == "file"]
             rows = [{"name": "/".join((tree.name, *one.path)), "id": one.blob, "size": one.size} for one in files]
         else:
-            db.upkeep.catalog.fresh()
-            for found in sorted(set(db.upkeep.catalog.live())):
+            for found in sorted(set(db.live())):
                 try:
                     rows.append({"id": found, "size": _size(db, found)})
                 except ArtifactError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -42,15 +41,8 @@ def gc(run: Run, dry_run: bool, window: float | None, datalayer: str | None, uri
     from superduper.embedded.view import size_text
 
     with connected(run, datalayer, uri) as (home, name, db):
-        sharing = [db] if name is None else _sharing(home, name)
-        seconds = db.settings.gc_window_seconds if window is None else window
-
-        def live() -> Iterator[str]:
-            for one in sharing:
-                one.upkeep.catalog.fresh()
-                yield from one.upkeep.catalog.live()
-
-        report = db.artifacts.gc(live, window=seconds, dry_run=dry_run)
+        others = [] if name is None else _sharing(home, name)
+        report = db.gc(window=window, dry_run=dry_run, also=others)
         if json_:
             json_line(
                 {
@@ -71,10 +63,11 @@ def gc(run: Run, dry_run: bool, window: float | None, datalayer: str | None, uri
 
 
 def _sharing(home: Home, name: str) -> list[Datalayer]:
-    """All datalayers of the home that keep artifacts in the same store: what any of them needs stays."""
+    """The other datalayers of the home that keep artifacts in the same store: what any of them needs stays."""
     records = [record for record in home.state.all() if record.kind == "Datalayer"]
     store = next(record.memo["artifact_store"] for record in records if record.name == name)
-    return [home.datalayer(record.name) for record in records if record.memo.get("artifact_store") == store]
+    sharing = [record.name for record in records if record.memo.get("artifact_store") == store]
+    return [home.datalayer(other) for other in sharing if other != name]
 
 
 command = gc

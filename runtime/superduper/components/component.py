@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from superduper import code as _code
@@ -73,12 +73,13 @@ class Component(ABC):
     def _plain_spec(self) -> dict[str, Any]:
         return self.spec().model_dump(mode="json", by_alias=True, exclude_none=True)
 
-    def _hash(self, content: Mapping[str, Any]) -> str:
-        """Hash of parts of the spec together with the code and the children."""
+    def _hash(self, content: Mapping[str, Any], codes: Collection[str] | None = None) -> str:
+        """Hash of parts of the spec with the code in them: of all codes and the children, or of these codes alone."""
         parts = dict(content)
         for field, (code, given) in sorted(self._codes.items()):
-            parts[f"code:{field}"] = _code.digest(code, given)
-        for child in self.children():
+            if codes is None or field in codes:
+                parts[f"code:{field}"] = _code.digest(code, given)
+        for child in self.children() if codes is None else ():
             parts[f"child:{child.type_id}:{child.identifier}"] = child.digest()
         text = json.dumps(_without_pickles(parts), sort_keys=True, separators=(",", ":"))
         return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

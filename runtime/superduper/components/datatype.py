@@ -74,6 +74,7 @@ class DataType(Component):
         self.upstream = self.plugins = None
         self._fetch = fetch
         self._coders: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None = None
+        self._holds_bytes = False
         if self.codec is not None:
             self._ready = codecs.get(self.codec)
             if self.is_file != (self.codec == "file"):
@@ -122,6 +123,8 @@ class DataType(Component):
             raise
         except Exception as error:
             raise EncodeError(f"the encoder of DataType {self.identifier!r} raised {_code.describe(error)}") from error
+        if self._holds_bytes and type(data) is bytes:
+            return data
         if self.is_file or self.column_type not in ("bytes", "str") or (self.column_type == "str" and self._plain_text):
             return data
         if not isinstance(data, (bytes, bytearray, memoryview)):
@@ -147,14 +150,15 @@ class DataType(Component):
     def decode(self, data: Any) -> Any:
         """The value of what ``encode`` gave. Raises DecodeError."""
         try:
+            decode = self._functions()[1]
             if (
-                self.bytes_encoding == "Str"
+                not self._holds_bytes
+                and self.bytes_encoding == "Str"
                 and self.column_type == "str"
-                and not self.is_artifact
                 and not self._plain_text
             ):
                 data = base64.b64decode(data, validate=True)
-            return self._functions()[1](data)
+            return decode(data)
         except SuperduperError:
             raise
         except Exception as error:
@@ -166,6 +170,7 @@ class DataType(Component):
 
     def _functions(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         if self._coders is None:
+            self._holds_bytes = self.is_artifact or (not self.is_file and self.column_type == "bytes")
             if self.codec is not None:
                 native = self.encodable == "native" and self._ready.native is not None
                 pair = (_same, _same) if native else (self._bind(self._ready.encode), self._bind(self._ready.decode))

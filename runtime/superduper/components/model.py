@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from superduper import code as _code
+from superduper.components import parts
 from superduper.components.component import Component, Lookup
 from superduper.components.datatype import DataType
 from superduper.components.listener import Listener
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from superduper.query.builder import Collection, Query
 
 
+_MAKERS = ("object", "training.object")
+"""Code that decides what outputs are."""
+
+
 class Model(Component):
     """A callable, a kept artifact or a training; what it is run on (``predict``) and measured on (``validation``).
 
@@ -26,6 +31,8 @@ class Model(Component):
     ``training`` or ``artifact`` it is given the fitted model as its first argument; without an ``object`` the fitted
     model's own ``predict`` is used (lists in, a list out), or the fitted model itself is called.
     ``datatype`` says what outputs are: a plain type's name or a DataType; left out, it is inferred.
+    ``training``, ``predict``, ``validation`` and ``artifact`` are what YAML has under these names, as dicts or as the
+    API's types; where YAML has code, a dict may hold the callable itself, and ``metrics`` may hold a ``Metric``.
     """
 
     type_id = "model"
@@ -36,10 +43,10 @@ class Model(Component):
         object: Callable[..., Any] | Code | None = None,
         datatype: DataType | str | None = None,
         *,
-        artifact: Artifact | None = None,
-        training: Training | None = None,
-        predict: Predict | None = None,
-        validation: Validation | None = None,
+        artifact: Artifact | Mapping[str, Any] | None = None,
+        training: Training | Mapping[str, Any] | None = None,
+        predict: Predict | Mapping[str, Any] | None = None,
+        validation: Validation | Mapping[str, Any] | None = None,
         batched: bool | None = None,
         compute: str | None = None,
         suspend: bool = False,
@@ -49,8 +56,12 @@ class Model(Component):
         super().__init__(identifier)
         if object is None and artifact is None and training is None:
             raise ConfigError(f"Model {identifier!r}: give at least one of object, artifact and training")
-        self.object, self.datatype, self.artifact, self.training = object, datatype, artifact, training
-        self.predict_spec, self.validation, self.batched = predict, validation, bool(batched)
+        self.object, self.datatype = object, datatype
+        self.artifact = parts.artifact(artifact)
+        self.training = parts.training(training, self._code)
+        self.validation = parts.validation(validation, self._code)
+        predict = parts.predict(predict)
+        self.predict_spec, self.batched = predict, bool(batched)
         if predict is not None:
             self.batched = predict.batched if batched is None else batched
             self.datatype = datatype if datatype is not None else _declared(identifier, predict)
@@ -160,8 +171,7 @@ class Model(Component):
         content = self._content()
         if self._makes is not None and self._makes[0] == content:
             return self._makes[1]
-        codes = {} if self.training is None else {"code:training": _code.digest(self.training.object)}
-        return self._hash({**content, **codes})
+        return self._hash(content, _MAKERS)
 
     def _content(self) -> dict[str, Any]:
         spec = self._plain_spec()

@@ -101,7 +101,7 @@ def infer(identifier: str, rows: Iterable[Mapping[str, Any]], primary_key: str) 
 
 
 def _pickle() -> DataType:
-    return DataType("pickle", codec="pickle", encodable="artifact")
+    return DataType("inferred_pickle", codec="pickle", encodable="artifact")
 
 
 def _infer_value(value: Any) -> DataType | str:
@@ -114,9 +114,9 @@ def _infer_value(value: Any) -> DataType | str:
         return "json"
     origin = type(value).__module__.partition(".")[0]
     if origin == "numpy" and type(value).__name__ == "ndarray" and value.dtype.kind in "biufcSU":
-        return DataType("numpy", codec="numpy", encodable="artifact")
+        return DataType("inferred_numpy", codec="numpy", encodable="artifact")
     if origin == "PIL":
-        return DataType("image", codec="image", encodable="artifact")
+        return DataType("inferred_image", codec="image", encodable="artifact")
     return _pickle()
 
 

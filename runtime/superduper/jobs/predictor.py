@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from superduper.backends.base.compute import Batch, Outcome
-from superduper.code import describe
+from superduper.code import describe, pickled
 
 
 class Predictor:
@@ -15,6 +15,10 @@ class Predictor:
 
     def __init__(self, function: Callable[..., Any], batched: bool) -> None:
         self.function, self.batched = function, batched
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by value where the function is the user's own: a worker need not have the user's modules."""
+        return _unpickled, (pickled((self.function, self.batched), self.function),)
 
     def __call__(self, batch: Batch) -> list[Outcome]:
         """An outcome for each row, in order."""
@@ -42,6 +46,12 @@ class Predictor:
             half = len(keys) // 2
             return self._lists(keys[:half], args[:half]) + self._lists(keys[half:], args[half:])
         return [Outcome(key, value) for key, value in zip(keys, values, strict=True)]
+
+
+def _unpickled(data: bytes) -> Predictor:
+    import cloudpickle
+
+    return Predictor(*cloudpickle.loads(data))
 
 
 def explain(error: BaseException) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from superduper import code
-from superduper.errors import ModelError
+from superduper.backends import registry
+from superduper.errors import ModelError, SuperduperError
 from superduper.jobs import reading
 from superduper.jobs.predictor import explain
 from superduper.jobs.reading import Rows
 from superduper.jobs.stores import Stores
 
 if TYPE_CHECKING:
-    from superduper.api.v1alpha1.model import Training
+    from superduper.api.v1alpha1.model import Artifact, Training
 
 
 def columns(stores: Stores, rows: Rows, names: list[str]) -> list[list[Any]]:
@@ -46,3 +49,19 @@ def train(name: str, training: Training, stores: Stores, rows: Rows) -> tuple[by
     if fitted is None:
         raise ModelError(f"model {name!r}: training.object returned None; it must return the fitted model")
     return code.pickled(fitted), seen
+
+
+def fetch(name: str, artifact: Artifact) -> bytes:
+    """The bytes of a fitted model that is kept as a file: ``file://`` or an artifact store's URI. Raises ModelError."""
+    uri = artifact.uri
+    try:
+        if uri.startswith("file:"):
+            return Path(unquote(uri.removeprefix("file://").removeprefix("file:"))).read_bytes()
+        folder, _, key = uri.rpartition("/")
+        store = registry.artifact_store(folder)
+        try:
+            return store.get(key)
+        finally:
+            store.close()
+    except (OSError, KeyError, SuperduperError) as error:
+        raise ModelError(f"model {name!r}: artifact.uri {uri!r} cannot be read: {code.describe(error)}") from error

@@ -33,8 +33,8 @@ def validate(
     pinned: bytes | None = None,
 ) -> tuple[dict[str, float], int]:
     """The value of each metric, and over how many rows. Raises ModelError, naming the first row that fails."""
-    targets: list[Any] = []
-    predictions: list[Any] = []
+    targets: dict[Any, Any] = {}
+    predictions: dict[Any, Any] = {}
     fields = (*inputs.fields, target)
     batches = (
         reading.plain_rows(stores, rows, fields) if pinned is None else _pinned(stores, rows, pinned, inputs.fields)
@@ -44,17 +44,19 @@ def validate(
         for batch in batches:
             keys = [row[rows.table.primary_key] for row in batch]
             documents = rows.codec.decode(batch, stores.source)
-            targets.extend(document.unpack().get(target) for document in documents)
+            targets.update((key, document.unpack().get(target)) for key, document in zip(keys, documents, strict=True))
             yield Batch(keys, [reading.arguments(document, inputs) for document in documents])
 
     for outcomes in stores.compute.map(predictor, given()):
         for outcome in outcomes:
             if outcome.error is not None:
                 raise ModelError(f"model {name!r}: validation failed on row {outcome.key!r}: {outcome.error}")
-            predictions.append(outcome.value)
+            predictions[outcome.key] = outcome.value
     if not targets:
         raise ModelError(f"model {name!r}: no row of table {rows.table.name!r} passes the filter of validation")
-    return {metric: score(targets, predictions) for metric, score in metrics.items()}, len(targets)
+    # Outcomes come in any order: paired by key, in the order of the targets.
+    answers, given_back = list(targets.values()), [predictions[key] for key in targets]
+    return {metric: score(answers, given_back) for metric, score in metrics.items()}, len(targets)
 
 
 def snapshot(stores: Stores, rows: Rows) -> tuple[bytes, list[str], int]:

@@ -1,0 +1,122 @@
+"""What must stay: artifacts that any row or component needs, and the form in which rows were stored.
+
+A table's columns are never dropped while the table is there: what any version of it declared may still hold references.
+A table that was removed while its rows stay leaves a note (``RETAINED``) that says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from superduper.artifacts import reference
+from superduper.catalog import RETAINED, Catalog
+from superduper.components.listener import OUTPUTS
+from superduper.components.schema import Schema, storage
+from superduper.components.table import Table
+from superduper.errors import NotFound
+from superduper.fingerprint import sha1
+from superduper.query.ast import Select
+from superduper.query.tables import Column, TableDef
+
+if TYPE_CHECKING:
+    from superduper.jobs.stores import Stores
+
+
+class Retention:
+    """Asks the metadata and the tables themselves."""
+
+    def __init__(self, stores: Stores, catalog: Catalog) -> None:
+        self.stores, self.catalog = stores, catalog
+
+    def live(self) -> Iterator[str]:
+        """Ids of all artifacts that any row or component needs; may repeat."""
+        yield from self.stores.metadata.artifacts()
+        there = set(self.stores.databackend.list_tables())
+        for table, fields in self._referring():
+            if table.name in there:
+                yield from self._references(table, fields)
+
+    def _references(self, table: TableDef, fields: tuple[str, ...]) -> Iterator[str]:
+        query = Select(table.name, fields=(table.primary_key, *fields))
+        for batch in self.stores.databackend.select(table, query):
+            for row in batch:
+                for name in fields:
+                    value = row.get(name)
+                    if isinstance(value, str):
+                        yield reference.parse(value).id
+
+    def _referring(self) -> Iterator[tuple[TableDef, tuple[str, ...]]]:
+        """Every table that may hold references, once for each form that it had."""
+        for type_id, identifier in self.stores.metadata.components():
+            if type_id == "schema" and identifier.startswith(OUTPUTS):
+                for schema in self._versions("schema", identifier):
+                    assert isinstance(schema, Schema)
+                    entry = self.catalog.of_outputs(schema)
+                    if entry.codec.has_artifacts:
+                        yield entry.table, entry.codec.reference_fields
+            elif type_id == "table":
+                for table in self._versions("table", identifier):
+                    assert isinstance(table, Table)
+                    entry = self.catalog.of_table(table)
+                    if entry.codec.has_artifacts:
+                        yield entry.table, entry.codec.reference_fields
+            elif type_id == RETAINED:
+                note = self.stores.metadata.component(RETAINED, identifier).spec
+                fields = tuple(name for name, kind in note["fields"].items() if kind.startswith(("blob:", "file:")))
+                key, *rest = (note["primaryKey"], *fields)
+                columns = (Column(key, note["keyType"]), *(Column(name, "str") for name in rest))
+                if fields:
+                    yield TableDef(identifier, columns, key), fields
+
+    def _versions(self, type_id: str, identifier: str) -> Iterator[object]:
+        for version in self.stores.metadata.versions(type_id, identifier):
+            yield self.catalog.load(type_id, identifier, version)
+
+    # How rows were stored
+
+    def storages(self, table: str) -> dict[str, str]:
+        """How each field that any version declared is stored, the newest version's word counting most."""
+        found: dict[str, str] = {}
+        with suppress(NotFound):
+            found.update(self.stores.metadata.component(RETAINED, table).spec["fields"])
+        for known in self._versions("table", table):
+            assert isinstance(known, Table)
+            found.update((name, storage(kind)) for name, kind in known.schema.fields.items())
+        return found
+
+    def note(self, table: Table) -> None:
+        """Before versions of the table are removed: keep how its rows are stored, for as long as they are there."""
+        spec = {
+            "primaryKey": table.primary_id,
+            "keyType": table.definition.columns[0].type,
+            "fields": self.storages(table.identifier),
+        }
+        self.stores.metadata.add_component(
+            RETAINED, table.identifier, digest=sha1(repr(sorted(spec.items())).encode()), spec=spec
+        )
+
+    def forget(self, table: str) -> None:
+        """The table itself is gone, and with it what was noted of it."""
+        if self.stores.metadata.versions(RETAINED, table):
+            self.stores.metadata.remove_component(RETAINED, table)
+
+    def has_rows(self, table: TableDef) -> bool:
+        """Whether the table is there and not empty."""
+        if table.name not in self.stores.databackend.list_tables():
+            return False
+        key = TableDef(table.name, (table.columns[0],), table.primary_key)
+        query = Select(table.name, fields=(table.primary_key,), limit=1)
+        return any(batch for batch in self.stores.databackend.select(key, query))
+
+    def tables_of(self, datatype: str) -> Iterator[TableDef]:
+        """Tables, outputs among them, any version of which has fields of that data type."""
+        for type_id, identifier in self.stores.metadata.components():
+            if type_id != "table" and not (type_id == "schema" and identifier.startswith(OUTPUTS)):
+                continue
+            for known in self._versions(type_id, identifier):
+                schema = known.schema if isinstance(known, Table) else known
+                assert isinstance(schema, Schema)
+                if any(not isinstance(kind, str) and kind.identifier == datatype for kind in schema.fields.values()):
+                    yield known.definition if isinstance(known, Table) else self.catalog.of_outputs(schema).table
