@@ -85,8 +85,13 @@ class Delete:
                 db.remove("schema", schema)
 
     def _datalayer(self, record: Record) -> None:
-        self.home.forget(record.name)
         spec: Any = record.object.spec
+        if spec.deletion_policy == "Delete" and spec.databackend.provision is not None:
+            ours = (part is None or part.provision is not None for part in (spec.metadata, spec.artifact_store))
+            if all(ours):
+                # Also takes it off the list of those who use an artifact store that others share.
+                self.home.datalayer(record.name).drop(force=True)
+        self.home.forget(record.name)
         if spec.deletion_policy != "Delete":
             return
         for field, key in (
