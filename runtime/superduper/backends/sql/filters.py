@@ -99,10 +99,12 @@ class Conditions:
 
     def _one_of(self, field: str, values: list[Plain]) -> Clause:
         operand = self._operand(field, values[0])
-        if len(values) < MANY:
-            return operand.in_([self._bound(field, value) for value in values])
         column, path = self._split(field)
         kind = None if path else column.type
+        if len(values) < MANY:
+            # One parameter for all, so that the statement is compiled once, however many there are.
+            given = [self._dialect.to_driver(None if kind == "json" else kind, _utc(value)) for value in values]
+            return operand.in_(sa.bindparam(None, given, self._table.core.c[column.name].type, expanding=True))
         return self._dialect.one_of(operand, [self._dialect.to_driver(kind, _utc(value)) for value in values])
 
     def _operand(self, field: str, value: Plain) -> Clause:
