@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,8 +199,8 @@ class Cursor:
     def __init__(self, documents: Iterable[Document]) -> None:
         self._documents = iter(documents)
 
-    def __iter__(self) -> Cursor:
-        return self
+    def __iter__(self) -> Iterator[Document]:
+        return self._documents
 
     def __next__(self) -> Document:
         return next(self._documents)
