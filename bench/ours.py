@@ -23,7 +23,7 @@ class Ours(System):
             return  # a mongomock database lives in its handle
         uri = "mongomock://bench" if self.backend == "mongomock" else f"sqlite:///{self.root}/rows.db"
         store = f"filesystem://{self.root}/artifacts"
-        self.db = superduper(uri, artifact_store=store, home=str(self.root))
+        self.db = superduper(uri, artifact_store=store)
 
     def create(self, table: str, kind: Kind, key: Literal["str", "int"]) -> None:
         from superduper import DataType, Table

@@ -148,9 +148,9 @@ def main() -> None:
         print(f"{planned.name}: {system}", file=sys.stderr)
         runs.run(planned, system)
     if options.peers:
-        from bench import peers
+        from bench.peers import run as run_peers
 
-        peers.run(options.shared.resolve(), runs)
+        run_peers(options.shared.resolve(), runs)
     text = f"{_conditions(runs.folder)}\n\n{report.markdown(report.lines(runs.results))}"
     print(text)
     if options.write:

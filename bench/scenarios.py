@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ def plus_one(x: int) -> int:
 def blobs(subject: System, recorder: Recorder, options: Options) -> None:
     """n payloads in one call, then all read back."""
     kind: Kind = "bytes" if options.plain else "pickle"
-    rows: list[Row] = [{"id": str(i), "x": value} for i, value in enumerate(payloads(options.n, options.size))]
-    want = {row["id"]: hashlib.sha1(row["x"]).digest() for row in rows[:50]}
+    given: list[Row] = [{"id": str(i), "x": value} for i, value in enumerate(payloads(options.n, options.size))]
+    want = {row["id"]: hashlib.sha1(row["x"]).digest() for row in given[:50]}
     subject.open()
     subject.create("docs", kind, "str")
-    recorder.time("insert", lambda: subject.insert("docs", rows))
-    del rows
+    recorder.time("insert", partial(subject.insert, "docs", given))
+    del given
     found = recorder.time("read", lambda: subject.read("docs"))
     expect("rows", len(found), options.n)
     got = {row["id"]: hashlib.sha1(row["x"]).digest() for row in found if row["id"] in want}
@@ -73,7 +74,7 @@ def listen(subject: System, recorder: Recorder, options: Options) -> None:
     expect("outputs", sorted(subject.outputs()), list(range(1, options.n + 6)))
 
 
-def write(subject: System, recorder: Recorder, options: Options) -> None:
+def write(subject: System, _: Recorder, options: Options) -> None:
     """Rows for ``sweep``, in parts, so that this process stays small."""
     subject.open()
     subject.create("docs", "lazy bytes", "int")
@@ -89,7 +90,7 @@ def sweep(subject: System, recorder: Recorder, options: Options) -> None:
     expect("bytes", total, options.n * options.size)
 
 
-def load(subject: System, recorder: Recorder, options: Options) -> None:
+def load(_: System, recorder: Recorder, __: Options) -> None:
     """Importing superduper; ``growth`` is the whole process's resident memory."""
     cpu, start = time.process_time(), time.perf_counter()
     import superduper  # noqa: F401
