@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 import time
@@ -14,6 +15,7 @@ import pytest
 from superduper import Datalayer
 from superduper import superduper as connect
 from tests.e2e.command import EXAMPLES, superduper
+from tests.e2e.prompt import at_prompt
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,27 @@ def test_one_more_row_is_predicted_alone(digits: Path) -> None:
         assert row["_outputs"]["classifier"] == 7
         coverage = db.coverage("classifier")
         assert (coverage.rows, coverage.done) == (1798, 1798)
+
+
+def test_one_more_row_from_the_command_line_is_predicted_too(digits: Path) -> None:
+    with opened(digits) as db:
+        image = db.artifacts.get(db["digits"].find_one({"id": "digit-0003"}).execute()["image"].id)
+    (digits / "three.png").write_bytes(image)
+    words = ("--set", "id=typed", "--set", "image=three.png", "--set", "label=3")
+    superduper(digits, "insert", "digits", *words)
+    printed = superduper(digits, "query", "digits", '{"id": "typed"}', "--outputs", "classifier", "--json")
+    assert json.loads(printed)["_outputs"] == {"classifier": 3}
+    assert "1,798 of 1,798" in superduper(digits, "apply", "-f", "digits")
+
+
+def test_the_lines_of_the_readme_run_as_they_stand(digits: Path) -> None:
+    text = (EXAMPLES / "01-digits" / "README.md").read_text()
+    lines = [line.removeprefix("      ") for line in text.splitlines() if line.startswith("      ")]
+    [echoes] = at_prompt(digits, ["\n".join(lines)])
+    handle, image, outputs = (echo.text for echo in echoes)
+    assert handle.startswith("LazyArtifact(")
+    assert "size=8x8" in image
+    assert outputs == "{'classifier': 7}"
 
 
 def changed(folder: Path, edit: Callable[[str], str]) -> None:
