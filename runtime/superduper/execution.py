@@ -16,7 +16,7 @@ from superduper.components.table import Table
 from superduper.document import Cursor, Document
 from superduper.errors import InvalidReference, NotFound, QueryError
 from superduper.jobs.ledger import OUTPUT, Ledger
-from superduper.query.ast import Compare, Exists, Filter, In, Select
+from superduper.query.ast import And, Compare, Exists, Filter, In, Select
 from superduper.query.builder import BulkWrite, Count, Delete, Distinct, Find, Insert, Replace, UpdateQuery
 from superduper.query.native import Native, steps_of, table_of
 from superduper.query.visit import leaves, map_update, map_values
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from superduper.backends.base.metadata import JobRecord
     from superduper.datalayer import Datalayer
     from superduper.jobs.stores import Stores
+
+
+OUTPUTS_AT_ONCE = 16
+"""Documents whose outputs are loaded together, where outputs are in the artifact store."""
 
 
 class Written(NamedTuple):
@@ -97,9 +101,7 @@ class Execution:
         with closing(batches):
             for batch in batches:
                 for documents in entry.codec.decode_parts(batch, self.stores.source, self.stores.budget // 4):
-                    if ledgers:
-                        self._join(documents, [document[key] for document in documents], ledgers)
-                    for document in documents:
+                    for document in self._join(documents, key, ledgers) if ledgers else documents:
                         if hidden:
                             document.pop(key, None)
                         yield document
@@ -109,17 +111,30 @@ class Execution:
         return self.upkeep.ledger(found), self.upkeep.key(found)
 
     def _join(
-        self, documents: list[Document], keys: list[Any], ledgers: Mapping[str, tuple[Ledger | None, str]]
-    ) -> None:
-        for document in documents:
-            document["_outputs"] = {}
-        for name, (ledger, made_by) in ledgers.items():
-            rows = {} if ledger is None else ledger.rows(keys, (OUTPUT,), ledger.done(made_by))
-            if ledger is not None:
-                decoded = ledger.codec.decode(list(rows.values()), self.stores.source)
-                rows = dict(zip(rows, decoded, strict=True))
-            for document, key in zip(documents, keys, strict=True):
-                document["_outputs"][name] = rows[key][OUTPUT] if key in rows else None
+        self, documents: list[Document], key: str, ledgers: Mapping[str, tuple[Ledger | None, str]]
+    ) -> Iterator[Document]:
+        """The documents with the current outputs of each listener, a few loaded at a time."""
+        plain = {
+            name: {}
+            if ledger is None
+            else ledger.rows([document[key] for document in documents], (OUTPUT,), ledger.done(made))
+            for name, (ledger, made) in ledgers.items()
+        }
+        large = any(ledger is not None and ledger.codec.has_artifacts for ledger, _ in ledgers.values())
+        step = OUTPUTS_AT_ONCE if large else len(documents)
+        for start in range(0, len(documents), step):
+            part = documents[start : start + step]
+            for document in part:
+                document["_outputs"] = dict.fromkeys(ledgers)
+            for name, (ledger, _) in ledgers.items():
+                found = [
+                    (document, plain[name].pop(document[key])) for document in part if document[key] in plain[name]
+                ]
+                if ledger is not None:
+                    decoded = ledger.codec.decode([row for _, row in found], self.stores.source)
+                    for (document, _), output in zip(found, decoded, strict=True):
+                        document["_outputs"][name] = output[OUTPUT]
+            yield from part
 
     def _filter(self, entry: Entry, filter: Filter) -> Filter:
         """Values as they are stored; a payload in the artifact store cannot be compared."""
@@ -231,7 +246,8 @@ class Execution:
         if listeners:
             keys = self._keys(entry, chosen, many=query.many)
             self.upkeep.mark(listeners, keys)
-            chosen = In(entry.table.primary_key, tuple(keys))
+            # The filter once more: somebody may have changed a row since its key was read.
+            chosen = And((In(entry.table.primary_key, tuple(keys)), chosen))
         keys = self.stores.databackend.update(entry.table, chosen, update, many=query.many)
         return self._changed(listeners, keys)
 

@@ -29,6 +29,7 @@ from superduper.jobs.ledger import Ledger
 from superduper.jobs.predict import Coverage, Report, Task
 from superduper.jobs.predictor import Predictor
 from superduper.jobs.reading import Rows
+from superduper.query.ast import And, Compare
 from superduper.query.parse import parse_filter
 
 if TYPE_CHECKING:
@@ -53,7 +54,11 @@ class Upkeep:
     def rows(self, table: str, filter: Any) -> Rows:
         """The rows of a table that pass a filter document."""
         entry = self.catalog.entry(table)
-        return Rows(entry.table, entry.codec, parse_filter(filter))
+        chosen = parse_filter(filter)
+        if entry.component is None:
+            # Outputs of another model: only what can be read.
+            chosen = And((Compare("_state", "eq", ledgers.DONE), chosen))
+        return Rows(entry.table, entry.codec, chosen)
 
     def key(self, listener: Listener) -> str:
         """What its results are made by: the model's content, its fitted artifact, the inputs and the output type."""
@@ -97,7 +102,7 @@ class Upkeep:
         children = [self.catalog.record(child)[0].key for child in schema.children()]
         self.catalog.record(schema, children)
 
-    def task(self, listener: Listener, *, collect: bool = False) -> Task:
+    def task(self, listener: Listener) -> Task:
         """Ready to run. Raises ModelError where the model is not trained, CodeError where its code does not load."""
         function, batched = listener.model.function(listener.predict.batched)
         size = listener.predict.batch_size
@@ -110,8 +115,18 @@ class Upkeep:
             ledger=self.ledger(listener),
             open_ledger=lambda values: self.open_ledger(listener, values),
             batch_size=size if isinstance(size, int) else None,
-            collect=collect,
+            downstream=tuple(
+                ledger for each in self.catalog.listeners(listener.outputs_table) if (ledger := self.ledger(each))
+            ),
         )
+
+    def _infer_again(self, listener: Listener, task: Task) -> Task:
+        """Where nobody said what outputs are, another model may give others: look at the first of them."""
+        from dataclasses import replace
+
+        if listener.datatype is not None or task.ledger is None or task.ledger.has(task.key):
+            return task
+        return replace(task, ledger=None)
 
     # Running
 
@@ -124,7 +139,7 @@ class Upkeep:
         if keys is None and self.is_current(listener):
             return []
         dependents = self.catalog.listeners(listener.outputs_table)
-        task = self.task(listener, collect=bool(dependents))
+        task = self._infer_again(listener, self.task(listener))
         if keys is None:
             total = self.coverage(listener).pending
             if self.progress is not None and total:
@@ -138,13 +153,12 @@ class Upkeep:
         else:
             report, job = self._job("predict", listener.model, lambda: predict.run(task, self.stores, keys))
         jobs = [job] if report.done or report.kept else []
-        for dependent in dependents if report.keys else ():
-            self._mark_stale(dependent, report.keys)
+        for dependent in dependents:
             if dependent.predict.trigger == "OnChange":
-                jobs += self._run_after(dependent, report.keys)
+                jobs += self._run_after(dependent, keys)
         return jobs
 
-    def _run_after(self, listener: Listener, keys: Sequence[Any]) -> list[JobRecord]:
+    def _run_after(self, listener: Listener, keys: Sequence[Any] | None) -> list[JobRecord]:
         """Run it on rows that are written already: that it fails is its job's failure, not the write's."""
         try:
             return self.run(listener, keys)
@@ -259,6 +273,8 @@ class Upkeep:
         ledger = self.ledger(listener)
         if ledger is not None:
             ledger.mark(keys, ledgers.STALE)
+            for dependent in self.catalog.listeners(listener.outputs_table):
+                self._mark_stale(dependent, keys)
 
     def mark(self, listeners: list[Listener], keys: Sequence[Any]) -> None:
         """Results of these rows are no longer known to be right."""

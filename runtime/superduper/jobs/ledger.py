@@ -67,6 +67,11 @@ class Ledger:
         found = self.backend.select(self.table, Select(self.table.name, fields=(SOURCE,), limit=1))
         return not any(batch for batch in found)
 
+    def has(self, key: str) -> bool:
+        """Whether any result was made by that key."""
+        query = Select(self.table.name, Compare("_key", "eq", key), (SOURCE,), limit=1)
+        return any(batch for batch in self.backend.select(self.table, query))
+
     def rows(
         self, keys: Sequence[Any], fields: tuple[str, ...] | None = None, where: Filter | None = None
     ) -> dict[Any, Row]:

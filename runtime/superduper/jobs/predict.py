@@ -6,9 +6,8 @@ whose inputs turn out unchanged are kept without calling the model.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from superduper.backends.base.compute import Batch, Outcome
@@ -38,8 +37,6 @@ class Report:
     done: int = 0
     failed: int = 0
     kept: int = 0
-    keys: list[Any] = field(default_factory=list)
-    """Keys whose results changed, where ``Task.collect`` asks for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,8 @@ class Task:
     open_ledger: Callable[[list[Any]], Ledger]
     """Makes the ledger for outputs like these values, where there is none yet."""
     batch_size: int | None = None
-    collect: bool = False
+    downstream: tuple[Ledger, ...] = ()
+    """Results that are made from this task's."""
     progress: Callable[[Report], None] | None = None
 
 
@@ -68,13 +66,11 @@ def run(task: Task, stores: Stores, keys: Sequence[Any] | None = None) -> Report
         return report
     pending = _missing(task, stores, ledger) if keys is None else _of_these(ledger, task, keys)
     hashes: dict[Any, str] = {}
-    started: list[float] = []
-    batches = _batches(task, stores, ledger, pending, size, hashes, started, report)
+    batches = _batches(task, stores, ledger, pending, size, hashes, report)
     outdated: list[Any] = []
-    for outcomes in stores.compute.map(task.predictor, batches):
-        if started:
-            size.took(len(outcomes), time.perf_counter() - started.pop(0))
-        outdated += _write(task, stores, ledger, outcomes, hashes, report)
+    for done in stores.compute.map(task.predictor, batches):
+        size.took(len(done.outcomes), done.seconds)
+        outdated += _write(task, stores, ledger, done.outcomes, hashes, report)
     if outdated:
         # These rows changed while they were computed.
         again = run(replace(task, ledger=ledger), stores, outdated)
@@ -107,7 +103,8 @@ def _first(task: Task, stores: Stores, report: Report, keys: Sequence[Any] | Non
         return None
     hashes: dict[Any, str] = {}
     batch, outcomes = _batch(task, stores, rows, hashes)
-    outcomes = task.predictor(batch) + outcomes
+    for done in stores.compute.map(task.predictor, [batch] if batch.keys else []):
+        outcomes += done.outcomes
     values = [outcome.value for outcome in outcomes if outcome.error is None]
     if not values:
         raise ModelError(
@@ -126,7 +123,6 @@ def _batches(
     pending: Iterable[list[Any]],
     size: BatchSize,
     hashes: dict[Any, str],
-    started: list[float],
     report: Report,
 ) -> Iterator[Batch]:
     """Batches for the model, read as they are asked for; results that are right after all are kept on the way."""
@@ -146,7 +142,6 @@ def _batches(
                 if unreadable:
                     _write(task, stores, ledger, unreadable, hashes, report)
                 if batch.keys:
-                    started.append(time.perf_counter())
                     yield batch
         if kept:
             ledger.mark(kept, DONE)
@@ -206,14 +201,21 @@ def _write(
     with stores.artifacts.writing() as writer:
         rows = [_result(task, ledger, outcome, hashes.pop(outcome.key, ""), writer) for outcome in outcomes]
         writer.flush()
+        keys = [row[SOURCE] for row in rows]
+        # Before, so that a kill leaves a mark too many; after, since somebody may have read the old results in between.
+        _mark(task.downstream, keys)
         stores.databackend.upsert(ledger.table, rows)
+        _mark(task.downstream, keys)
     report.done += len(rows)
     report.failed += sum(row["_state"] == FAILED for row in rows)
-    if task.collect:
-        report.keys += [row[SOURCE] for row in rows]
     if task.progress is not None:
         task.progress(report)
     return _outdated(task, stores, ledger, {row[SOURCE]: str(row["_inputs"]) for row in rows})
+
+
+def _mark(downstream: tuple[Ledger, ...], keys: list[Any]) -> None:
+    for ledger in downstream:
+        ledger.mark(keys, STALE)
 
 
 def _outdated(task: Task, stores: Stores, ledger: Ledger, given: dict[Any, str]) -> list[Any]:

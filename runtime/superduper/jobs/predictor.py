@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from superduper.backends.base.compute import Batch, Outcome
+from superduper.backends.base.compute import Batch, Done, Outcome
 from superduper.code import describe, pickled
 
 
@@ -20,11 +21,14 @@ class Predictor:
         """Pickled by value where the function is the user's own: a worker need not have the user's modules."""
         return _unpickled, (pickled((self.function, self.batched), self.function),)
 
-    def __call__(self, batch: Batch) -> list[Outcome]:
+    def __call__(self, batch: Batch) -> Done:
         """An outcome for each row, in order."""
+        started = time.perf_counter()
         if self.batched and len(batch.keys) > 0:
-            return self._lists(list(batch.keys), list(batch.args))
-        return [self._one(key, args) for key, args in zip(batch.keys, batch.args, strict=True)]
+            outcomes = self._lists(list(batch.keys), list(batch.args))
+        else:
+            outcomes = [self._one(key, args) for key, args in zip(batch.keys, batch.args, strict=True)]
+        return Done(outcomes, time.perf_counter() - started)
 
     def _one(self, key: Any, args: tuple[tuple[Any, ...], dict[str, Any]]) -> Outcome:
         try:

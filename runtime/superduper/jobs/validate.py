@@ -47,8 +47,8 @@ def validate(
             targets.update((key, document.unpack().get(target)) for key, document in zip(keys, documents, strict=True))
             yield Batch(keys, [reading.arguments(document, inputs) for document in documents])
 
-    for outcomes in stores.compute.map(predictor, given()):
-        for outcome in outcomes:
+    for done in stores.compute.map(predictor, given()):
+        for outcome in done.outcomes:
             if outcome.error is not None:
                 raise ModelError(f"model {name!r}: validation failed on row {outcome.key!r}: {outcome.error}")
             predictions[outcome.key] = outcome.value

@@ -12,12 +12,13 @@ Key = Any
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows to predict: their keys and, for each, the model's arguments by name or position."""
+    """Rows to predict: their keys and, for each, the model's arguments by position and by name.
+
+    The payloads of one batch fit a quarter of the budget in bytes: four may be in flight.
+    """
 
     keys: Sequence[Key]
     args: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
-    size: int = 0
-    """Bytes of the payloads, as far as they are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,16 @@ class Outcome:
     error: str | None = None
 
 
-Predict = Callable[[Batch], list[Outcome]]
-"""Picklable with cloudpickle; loads its model on first use and keeps it."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A batch that was run: an outcome for each row, and the seconds that the model itself took, where it ran."""
+
+    outcomes: list[Outcome]
+    seconds: float
+
+
+Predict = Callable[[Batch], Done]
+"""Picklable with cloudpickle, by value where the code is the user's own."""
 
 
 class ComputeBackend(ABC):
@@ -39,8 +48,8 @@ class ComputeBackend(ABC):
     uri: str
 
     @abstractmethod
-    def map(self, predict: Predict, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
-        """Outcomes, a list a batch, as they come, in any order; pulls only as many batches as it can hold."""
+    def map(self, predict: Predict, batches: Iterable[Batch]) -> Iterator[Done]:
+        """Batches as they are done, in any order; pulls only as many as it can hold."""
 
     @abstractmethod
     def close(self) -> None:

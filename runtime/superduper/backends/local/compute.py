@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from superduper.backends.base.compute import Batch, ComputeBackend, Outcome, Predict
+from superduper.backends.base.compute import Batch, ComputeBackend, Done, Predict
 
 
 class LocalComputeBackend(ComputeBackend):
@@ -12,7 +12,7 @@ class LocalComputeBackend(ComputeBackend):
 
     uri = "local"
 
-    def map(self, predict: Predict, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
+    def map(self, predict: Predict, batches: Iterable[Batch]) -> Iterator[Done]:
         for batch in batches:
             yield predict(batch)
 
