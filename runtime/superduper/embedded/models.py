@@ -39,15 +39,16 @@ def bring_up(
     if model.suspend:
         return observe(record, "Ready", Reason.SUSPENDED, "spec.suspend is true: nothing is run"), ""
     did: list[str] = []
-    if model.training is not None and model.fitted is None:
-        if not _has_rows(db, model.training.table):
+    if model.fitted is None and (model.training is not None or model.artifact is not None):
+        if model.training is not None and not _has_rows(db, model.training.table):
             message = f"waits for rows of table {model.training.table!r} to be trained on"
             return observe(record, "Reconciling", Reason.DEPENDENCY_NOT_READY, message), ""
         record = enter(record, Reason.TRAINING, version=model.version)
-        reporter.progress(f"model/{record.name} training", 0, None)
+        word = "training" if model.training is not None else "fetching"
+        reporter.progress(f"model/{record.name} {word}", 0, None)
         db.upkeep.train(model)
         model = _load(db, record)
-        did.append("trained")
+        did.append("trained" if model.training is not None else "fetched")
     record, predicted = _predict(db, record, model, enter, reporter)
     did += predicted
     record, measured = _measure(db, record, model, changed, enter)
