@@ -73,6 +73,6 @@ def numbers(tmp_path: Path) -> Path:
     """A folder of manifests: ten rows, and a model that adds one."""
     folder = tmp_path / "manifests"
     folder.mkdir()
-    (folder / "all.yaml").write_text("---".join((DATALAYER, TABLE, MODEL)))
+    (folder / "all.yaml").write_text(f"{DATALAYER}---{TABLE}---{MODEL}")
     (folder / "numbers.jsonl").write_text("".join(f'{{"id": "r{n}", "x": {n}}}\n' for n in range(10)))
     return folder

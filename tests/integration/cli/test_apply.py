@@ -70,12 +70,12 @@ def test_an_inserted_row_is_predicted_alone(cli: Cli, numbers: Path) -> None:
 
 
 def test_rows_that_fail_make_the_model_partial_and_rerun_mends_them(cli: Cli, numbers: Path) -> None:
-    (numbers / "all.yaml").write_text("---".join((DATALAYER, TABLE, PICKY)))
+    (numbers / "all.yaml").write_text(f"{DATALAYER}---{TABLE}---{PICKY}")
     assert "Partial" in cli("apply", "-f", str(numbers)).out
     assert json.loads(cli("errors", "plus", "--json").out)["row"] == "r3"
     assert "ZeroDivisionError" in cli("describe", "model", "plus").out
     assert "1 failed" in cli("rerun", "plus", "--errors", code=1).out
-    (numbers / "all.yaml").write_text("---".join((DATALAYER, TABLE, MODEL)))
+    (numbers / "all.yaml").write_text(f"{DATALAYER}---{TABLE}---{MODEL}")
     cli("apply", "-f", str(numbers))
     assert "no row failed" in cli("errors", "plus").out
     assert "10 of 10" in cli("rerun", "plus").out
@@ -84,7 +84,7 @@ def test_rows_that_fail_make_the_model_partial_and_rerun_mends_them(cli: Cli, nu
 def test_a_failing_object_has_its_reason_and_others_go_on(cli: Cli, numbers: Path) -> None:
     other = TABLE.replace("name: numbers", "name: other").replace("numbers.jsonl", "nowhere.jsonl")
     on_other = MODEL.replace("name: plus", "name: late").replace("table: numbers", "table: other")
-    (numbers / "all.yaml").write_text("---".join((DATALAYER, TABLE, other, MODEL, on_other)))
+    (numbers / "all.yaml").write_text(f"{DATALAYER}---{TABLE}---{other}---{MODEL}---{on_other}")
     said = cli("apply", "-f", str(numbers), code=1)
     assert "table/other failed: SourceFailed" in said.out
     assert "model/late failed: DependencyNotReady: Table 'other' is not ready" in said.out
@@ -179,7 +179,7 @@ def test_a_model_that_is_trained_waits_for_rows_and_is_trained_with_the_first_in
             "  predict:",
         )
     )
-    (numbers / "all.yaml").write_text("---".join((DATALAYER, table, trained)))
+    (numbers / "all.yaml").write_text(f"{DATALAYER}---{table}---{trained}")
     assert "waits for rows" in cli("apply", "-f", str(numbers)).out
     (numbers / "more.jsonl").write_text('{"id": "a", "x": 1}\n{"id": "b", "x": 5}\n')
     assert "trained; predicted 2 rows" in cli("insert", "numbers", "-f", str(numbers / "more.jsonl")).out

@@ -162,7 +162,7 @@ def test_delete_takes_rows_and_stores_where_the_policy_says_so(cli: Cli, numbers
 
 def test_two_datalayers_live_in_one_home(cli: Cli, numbers: Path) -> None:
     cli("apply", "-f", str(numbers))
-    second = "---".join((DATALAYER, TABLE, MODEL)).replace("local", "other").replace("rows.db", "more.db")
+    second = f"{DATALAYER}---{TABLE}---{MODEL}".replace("local", "other").replace("rows.db", "more.db")
     second = second.replace("name: numbers", "name: numbers-2").replace("name: plus", "name: plus-2")
     second = second.replace("  datalayerRef", "  identifier: PLACE\n  datalayerRef")
     second = second.replace("PLACE", "numbers", 1).replace("PLACE", "plus", 1)
@@ -179,7 +179,7 @@ def test_two_datalayers_live_in_one_home(cli: Cli, numbers: Path) -> None:
 def test_a_secret_among_the_manifests_gives_the_uri(cli: Cli, numbers: Path) -> None:
     secret = "\napiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {uri: 'sqlite://secret.db'}\n"
     from_secret = DATALAYER.replace('uri: "sqlite://rows.db"', "uriFrom: {secretKeyRef: {name: db, key: uri}}")
-    (numbers / "all.yaml").write_text("---".join((secret, from_secret, TABLE)))
+    (numbers / "all.yaml").write_text(f"{secret}---{from_secret}---{TABLE}")
     cli("apply", "-f", str(numbers))
     assert Path("secret.db").exists()
     assert cli("query", "numbers", "--count").out.strip() == "10"
