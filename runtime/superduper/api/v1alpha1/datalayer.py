@@ -64,7 +64,7 @@ class Database(Spec):
     """A connection to a databackend or a metadata store."""
 
     uri: Uri | None = None
-    """URI, as `sqlite://data.db`, `postgresql://…`, `mongodb://…`; relative files lie beside the manifest."""
+    """URI, as `sqlite://data.db`, `postgresql://…`, `mongodb://…`; relative files lie in the current folder."""
     uri_from: UriFrom | None = None
     """Secret that holds the URI."""
     provision: DatabaseProvision | None = None
@@ -77,8 +77,8 @@ class ArtifactStoreSpec(Spec):
     """A connection to an artifact store."""
 
     uri: Uri | None = None
-    """URI, as `filesystem://./artifacts`, `s3://bucket/prefix`, `mongodb://…`; relative folders lie beside the
-    manifest."""
+    """URI, as `filesystem://./artifacts`, `s3://bucket/prefix`, `mongodb://…`; relative folders lie in the
+    current folder."""
     uri_from: UriFrom | None = None
     """Secret that holds the URI."""
     provision: ArtifactStoreProvision | None = None
