@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,14 +23,6 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("digits")
     shutil.copytree(EXAMPLES / "01-digits", folder / "digits")
     return folder, superduper(folder, "apply", "-f", "digits")
-
-
-@pytest.fixture
-def digits(tmp_path: Path) -> Path:
-    """A folder of one's own in which it was applied."""
-    shutil.copytree(EXAMPLES / "01-digits", tmp_path / "digits")
-    superduper(tmp_path, "apply", "-f", "digits")
-    return tmp_path
 
 
 def opened(folder: Path) -> Datalayer:
@@ -82,59 +73,65 @@ def test_an_image_is_a_png_file_in_the_store_and_comes_back_pixel_for_pixel(appl
     assert image.tobytes() == again.tobytes() == (load_digits().images[7] * 15).astype("uint8").tobytes()
 
 
-def test_one_more_row_is_predicted_alone(digits: Path) -> None:
+def test_one_more_row_is_predicted_alone(applied: tuple[Path, str]) -> None:
     from PIL import Image
     from sklearn.datasets import load_digits
 
     seven = Image.fromarray((load_digits().images[7] * 15).astype("uint8"))
-    with opened(digits) as db:
+    with opened(applied[0]) as db:
         before = len(db.metadata.jobs())
         ids, made = db.insert("digits", [{"id": "mine", "image": seven, "label": 7}])
         assert (ids, [job.rows for job in made]) == (["mine"], [1])
         assert len(db.metadata.jobs()) == before + 1
         [row] = db["digits"].find({"id": "mine"}).outputs("classifier").execute()
         assert row["_outputs"]["classifier"] == 7
-        coverage = db.coverage("classifier")
-        assert (coverage.rows, coverage.done) == (1798, 1798)
+        assert covered(db) == (1798, 1798)
+        db["digits"].delete_one({"id": "mine"}).execute()
+        assert covered(db) == (1797, 1797)
 
 
-def test_one_more_row_from_the_command_line_is_predicted_too(digits: Path) -> None:
-    with opened(digits) as db:
+def covered(db: Datalayer) -> tuple[int, int]:
+    coverage = db.coverage("classifier")
+    return coverage.rows, coverage.done
+
+
+def test_one_more_row_from_the_command_line_is_predicted_too(applied: tuple[Path, str]) -> None:
+    folder, _ = applied
+    with opened(folder) as db:
         image = db.artifacts.get(db["digits"].find_one({"id": "digit-0003"}).execute()["image"].id)
-    (digits / "three.png").write_bytes(image)
-    words = ("--set", "id=typed", "--set", "image=three.png", "--set", "label=3")
-    superduper(digits, "insert", "digits", *words)
-    printed = superduper(digits, "query", "digits", '{"id": "typed"}', "--outputs", "classifier", "--json")
+    (folder / "three.png").write_bytes(image)
+    superduper(folder, "insert", "digits", "--set", "id=typed", "--set", "image=three.png", "--set", "label=3")
+    printed = superduper(folder, "query", "digits", '{"id": "typed"}', "--outputs", "classifier", "--json")
     assert json.loads(printed)["_outputs"] == {"classifier": 3}
-    assert "1,798 of 1,798" in superduper(digits, "apply", "-f", "digits")
+    with opened(folder) as db:
+        assert covered(db) == (1798, 1798)
+        db["digits"].delete_one({"id": "typed"}).execute()
 
 
-def test_the_lines_of_the_readme_run_as_they_stand(digits: Path) -> None:
+def test_the_lines_of_the_readme_run_as_they_stand(applied: tuple[Path, str]) -> None:
     text = (EXAMPLES / "01-digits" / "README.md").read_text()
     lines = [line.removeprefix("      ") for line in text.splitlines() if line.startswith("      ")]
-    [echoes] = at_prompt(digits, ["\n".join(lines)])
+    [echoes] = at_prompt(applied[0], ["\n".join(lines)])
     handle, image, outputs = (echo.text for echo in echoes)
     assert handle.startswith("LazyArtifact(")
     assert "size=8x8" in image
     assert outputs == "{'classifier': 7}"
 
 
-def changed(folder: Path, edit: Callable[[str], str]) -> None:
-    path = folder / "digits" / "model.yaml"
-    text = path.read_text()
-    assert edit(text) != text
-    path.write_text(edit(text))
-
-
-def test_one_changed_line_of_model_code_is_a_new_version_and_everything_is_computed_again(digits: Path) -> None:
-    changed(digits, lambda text: text.replace("SVC(C=10)", "SVC(C=0.01)"))
-    printed = superduper(digits, "apply", "-f", "digits")
+def test_one_changed_line_of_model_code_is_a_new_version_and_everything_is_computed_again(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "01-digits", tmp_path / "digits")
+    superduper(tmp_path, "apply", "-f", "digits")
+    model = tmp_path / "digits" / "model.yaml"
+    text = model.read_text()
+    assert text.count("SVC(C=10)") == 1
+    model.write_text(text.replace("SVC(C=10)", "SVC(C=0.01)"))
+    printed = superduper(tmp_path, "apply", "-f", "digits")
     assert "model/classifier configured" in printed
     assert "predicted 1,797 rows" in printed
     [accuracy] = set(re.findall(r"accuracy (\d\.\d+)", printed))
     assert float(accuracy) < 0.95
-    with opened(digits) as db:
+    with opened(tmp_path) as db:
         assert db.show("model", "classifier") == [0, 1]
         newest = [job for job in db.metadata.jobs("classifier") if job.version == 1]
         assert sorted(job.kind for job in newest) == ["predict", "train", "validate"]
-        assert db.coverage("classifier").done == 1797
+        assert covered(db) == (1797, 1797)
