@@ -201,7 +201,12 @@ class Apply:
         return record, "source read again, no row changed"
 
     def _table_status(self, record: Record) -> tuple[Record, str]:
-        return self._counted(record, self.home.datalayer(record.datalayer)), ""
+        counted = self._counted(record, self.home.datalayer(record.datalayer))
+        if not record.status.ready:
+            # More rows do not mend what keeps it from being ready.
+            changes = {"conditions": record.status.conditions}
+            counted = replace(counted, status=counted.status.model_copy(update=changes))
+        return counted, ""
 
     def _counted(self, record: Record, db: Any) -> Record:
         rows = db[record.identifier].count_documents({}).execute()

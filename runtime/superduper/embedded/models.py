@@ -58,7 +58,11 @@ def bring_up(
 
 def refresh(db: Datalayer, record: Record) -> Record:
     """The record with its counts and conditions as they are now; nothing is run."""
-    return _observed(db, record, _load(db, record))
+    found = _observed(db, record, _load(db, record))
+    ready = record.status.condition("Ready")
+    if ready is not None and ready.reason is Reason.SUSPENDED:
+        return replace(found, status=found.status.model_copy(update={"conditions": record.status.conditions}))
+    return found
 
 
 def _load(db: Datalayer, record: Record) -> Model:

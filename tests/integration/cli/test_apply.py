@@ -165,7 +165,18 @@ def test_a_suspended_model_is_not_run(cli: Cli, numbers: Path) -> None:
     file = numbers / "all.yaml"
     file.write_text(file.read_text() + "  suspend: true\n")
     assert "Suspended" in cli("apply", "-f", str(numbers)).out
-    assert cli("query", "numbers", "--count").out.strip() == "10"
+    cli("insert", "numbers", "--set", "id=more", "--set", "x=1")
+    model = json.loads(cli("get", "model", "plus", "-o", "json").out)
+    assert model["status"]["conditions"][0]["reason"] == "Suspended"
+    assert (model["status"]["rows"], model["status"]["predicted"]) == (11, 0)
+
+
+def test_rows_inserted_into_a_table_whose_source_fails_do_not_make_it_ready(cli: Cli, numbers: Path) -> None:
+    (numbers / "numbers.jsonl").unlink()
+    cli("apply", "-f", str(numbers), code=1)
+    cli("insert", "numbers", "--set", "id=more", "--set", "x=1")
+    table = json.loads(cli("get", "table", "numbers", "-o", "json").out)
+    assert (table["status"]["rows"], table["status"]["conditions"][0]["reason"]) == (1, "SourceFailed")
 
 
 def test_a_model_that_is_trained_waits_for_rows_and_is_trained_with_the_first_insert(cli: Cli, numbers: Path) -> None:
