@@ -154,9 +154,7 @@ class StoreError(SuperduperError, OSError):
 class ArtifactError(SuperduperError):
     """A stored artifact: which, in which store and, where known, of which table and row."""
 
-    def __init__(
-        self, problem: str, *, reference: str, store: str = "", table: str = "", row: object = None
-    ) -> None:
+    def __init__(self, problem: str, *, reference: str, store: str = "", table: str = "", row: object = None) -> None:
         super().__init__(problem)
         self.problem, self.reference, self.store = problem, reference, store
         self.table, self.row = table, row

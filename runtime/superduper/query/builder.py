@@ -75,7 +75,9 @@ class Find(Query):
 
     def _with(self, method: str, **changes: Any) -> Self:
         if self.one:
-            raise QueryError(f"{method}() does not follow find_one(); use find(...).{method}(...) or find_one's arguments")
+            raise QueryError(
+                f"{method}() does not follow find_one(); use find(...).{method}(...) or find_one's arguments"
+            )
         return replace(self, select=replace(self.select, **changes))
 
 

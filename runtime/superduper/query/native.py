@@ -28,7 +28,24 @@ def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
     return lambda this, other: function(other, this)
 
 
-_BINARY = ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "xor", "add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+_BINARY = (
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "and_",
+    "or_",
+    "xor",
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+)
 _UNARY = ("invert", "neg")
 _APPLY: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in (*_BINARY, *_UNARY, "getitem")},

@@ -83,7 +83,9 @@ def as_operation(request: object) -> Operation:
         return Operation(known[0], tuple(getattr(request, name) for name in known[1]))
     if known is not None and kind.__module__.startswith("pymongo."):
         if getattr(request, "_upsert", None):
-            raise QueryError(f"{kind.__name__}(upsert=True) is not portable; use the client itself: db.databackend.conn")
+            raise QueryError(
+                f"{kind.__name__}(upsert=True) is not portable; use the client itself: db.databackend.conn"
+            )
         return Operation(known[0], tuple(getattr(request, name) for name in known[2]))
     raise QueryError(
         f"bulk_write() takes {', '.join(_OPERATIONS)}, not a {kind.__name__}{nearest(kind.__name__, _OPERATIONS)}"

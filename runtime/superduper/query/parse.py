@@ -86,7 +86,9 @@ def _operator(field: str, name: str, operand: object, beside: Mapping[str, objec
         return _regex(field, operand, beside.get("$options", ""))
     if name == "$not":
         if not isinstance(operand, (Mapping, re.Pattern)):
-            raise QueryError(f"field {field!r}: $not takes operators, as in {{'$not': {{'$gt': 3}}}}; for a value use $ne")
+            raise QueryError(
+                f"field {field!r}: $not takes operators, as in {{'$not': {{'$gt': 3}}}}; for a value use $ne"
+            )
         return Not(_field(field, operand))
     raise QueryError(f"field {field!r}: unknown operator {name!r}{nearest(str(name), FIELD_OPERATORS)}")
 

@@ -36,7 +36,10 @@ def change(backend: DataBackend, table: TableDef, filter: Any, update: Any, *, m
         ({"$unset": {"meta.k": ""}}, {"meta": {"list": [1]}}),
         ({"$inc": {"meta.k": 2}}, {"meta": {"k": 3, "list": [1]}}),
         ({"$push": {"meta.list": 2}}, {"meta": {"k": 1, "list": [1, 2]}}),
-        ({"$push": {"meta.list": {"$each": [2, "x"]}, "meta.other": None}}, {"meta": {"k": 1, "list": [1, 2, "x"], "other": [None]}}),
+        (
+            {"$push": {"meta.list": {"$each": [2, "x"]}, "meta.other": None}},
+            {"meta": {"k": 1, "list": [1, 2, "x"], "other": [None]}},
+        ),
         ({"$set": {"s": "t"}, "$inc": {"n": 1}, "$unset": {"f": ""}}, {"s": "t", "n": 2, "f": None}),
     ],
 )

@@ -198,7 +198,9 @@ def test_a_killed_writer_leaves_whole_inserts_only(tmp_path: Path) -> None:
         "    b.insert(t, [{'id': turn * 10 + part, 'x': turn} for part in range(10)])\n"
         "    print(turn, flush=True)\n"
     )
-    writer = subprocess.Popen([sys.executable, "-c", code, uri], stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code, uri], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
     assert writer.stdout is not None
     for _ in range(20):
         writer.stdout.readline()

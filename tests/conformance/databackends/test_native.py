@@ -40,7 +40,9 @@ class Runner:
 def db(backend: DataBackend) -> Runner:
     for table in (LEFT, RIGHT):
         backend.create_table(table)
-    backend.insert(LEFT, [{"id": key, "x": x, "_fold": "train"} for key, x in zip("abcd", (1, 3, 5, None), strict=True)])
+    backend.insert(
+        LEFT, [{"id": key, "x": x, "_fold": "train"} for key, x in zip("abcd", (1, 3, 5, None), strict=True)]
+    )
     backend.insert(RIGHT, [{"id": "b", "y": 0.5}, {"id": "c", "y": 1.5}])
     return Runner(backend)
 

@@ -156,7 +156,9 @@ def test_rows_are_sorted_with_nulls_first(backend: DataBackend, rows: TableDef, 
 
 
 def test_a_field_inside_json_sorts(backend: DataBackend, things: TableDef) -> None:
-    backend.insert(things, [empty("a", meta={"k": 10}), empty("b", meta={"k": 9}), empty("c"), empty("d", meta={"k": 2.5})])
+    backend.insert(
+        things, [empty("a", meta={"k": 10}), empty("b", meta={"k": 9}), empty("c"), empty("d", meta={"k": 2.5})]
+    )
     assert [row["id"] for row in find(backend, things, sort="meta.k")] == ["c", "d", "b", "a"]
 
 
@@ -208,7 +210,10 @@ def test_the_anti_join_finds_keys_without_outputs(backend: DataBackend, rows: Ta
     )
     where = parse_filter({"version": "v1", "stale": False})
     assert list(backend.missing(rows, And(()), OUTPUTS, where)) == [["b", "c", "d", "e"]]
-    assert list(backend.missing(rows, parse_filter({"n": {"$ne": None}}), OUTPUTS, where, batch=2)) == [["b", "c"], ["e"]]
+    assert list(backend.missing(rows, parse_filter({"n": {"$ne": None}}), OUTPUTS, where, batch=2)) == [
+        ["b", "c"],
+        ["e"],
+    ]
     assert list(backend.missing(rows, parse_filter({"n": 1}), OUTPUTS, where)) == []
 
 

@@ -60,7 +60,11 @@ def test_documents_are_kept_as_given_and_not_shown(t: Collection) -> None:
 def test_writes_are_values(t: Collection) -> None:
     update = t.update_many({"x": 1}, {"$set": {"x": 2}})
     assert isinstance(update, UpdateQuery)
-    assert (update.update, update.many, t.update_one({}, {"$inc": {"x": 1}}).many) == (Update(set={"x": 2}), True, False)
+    assert (update.update, update.many, t.update_one({}, {"$inc": {"x": 1}}).many) == (
+        Update(set={"x": 2}),
+        True,
+        False,
+    )
     assert isinstance(t.replace_one({"x": 1}, {"x": 2}), Replace)
     assert (t.delete_one({}).many, t.delete_many({}).many) == (False, True)
     assert t.count_documents().filter == t.distinct("x").filter
@@ -97,8 +101,22 @@ def test_bulk_write_takes_our_operations_and_pymongos(t: Collection, names: Any)
         ]
     )
     assert isinstance(query, BulkWrite)
-    assert [type(operation) for operation in query.operations] == [Insert, UpdateQuery, UpdateQuery, Replace, Delete, Delete]
-    assert [getattr(operation, "many", None) for operation in query.operations] == [None, False, True, None, False, True]
+    assert [type(operation) for operation in query.operations] == [
+        Insert,
+        UpdateQuery,
+        UpdateQuery,
+        Replace,
+        Delete,
+        Delete,
+    ]
+    assert [getattr(operation, "many", None) for operation in query.operations] == [
+        None,
+        False,
+        True,
+        None,
+        False,
+        True,
+    ]
 
 
 def test_pymongos_upsert_is_refused_as_not_portable(t: Collection) -> None:

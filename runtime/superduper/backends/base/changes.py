@@ -34,7 +34,9 @@ def _put(row: Row, name: str, make: Callable[[Plain], Plain]) -> None:
             inner[part] = {}
         inner = inner[part]
         if not isinstance(inner, dict):
-            raise SchemaMismatch(f"field {name!r}: {part!r} holds a {type(inner).__name__}, in which nothing can be set")
+            raise SchemaMismatch(
+                f"field {name!r}: {part!r} holds a {type(inner).__name__}, in which nothing can be set"
+            )
     inner[last] = make(inner.get(last))
 
 

@@ -38,9 +38,7 @@ _ALLOWED: dict[ColumnType, tuple[type, ...]] = {
 }
 
 
-def columns_of(
-    table: TableDef, rows: Sequence[Row], *, nan: bool, schemaless: bool = False
-) -> list[Sequence[Plain]]:
+def columns_of(table: TableDef, rows: Sequence[Row], *, nan: bool, schemaless: bool = False) -> list[Sequence[Plain]]:
     """The rows' values by column, in the order of the table's columns, checked against its types.
 
     Fields that a row lacks are null. Raises SchemaMismatch, naming row and field, for a value of another type,
@@ -76,7 +74,9 @@ def check_column(
         values = [_converted(table, column, value, key) for value, key in zip(values, keys, strict=True)]
     if kind == "int" and any(value is not None and not INT_MIN <= value <= INT_MAX for value in values):  # type: ignore[operator]
         key = next(k for v, k in zip(values, keys, strict=True) if v is not None and not INT_MIN <= v <= INT_MAX)  # type: ignore[operator]
-        raise SchemaMismatch(f"{_at(table, column, key)}: the integer is beyond 64 bits; store it as text or as a float")
+        raise SchemaMismatch(
+            f"{_at(table, column, key)}: the integer is beyond 64 bits; store it as text or as a float"
+        )
     if kind == "float" and not nan and any(value != value for value in values):
         key = next(k for v, k in zip(values, keys, strict=True) if v != v)
         raise SchemaMismatch(f"{_at(table, column, key)}: this database has no NaN; store None instead")
@@ -182,7 +182,9 @@ def asked_columns(table: TableDef, query: Select, *, schemaless: bool = False) -
 def check_update(table: TableDef, update: Update, *, nan: bool, schemaless: bool = False) -> None:
     """Raises QueryError or SchemaMismatch where an update touches the key or does not fit the columns' types."""
     if table.primary_key in update.fields or "_id" in update.fields:
-        raise QueryError(f"table {table.name!r}: the primary key {table.primary_key!r} cannot be changed; insert a new row")
+        raise QueryError(
+            f"table {table.name!r}: the primary key {table.primary_key!r} cannot be changed; insert a new row"
+        )
     for name in (*update.set, *update.unset, *update.inc, *update.push):
         column = check_field(table, name, schemaless=schemaless)
         if column is None:

@@ -164,7 +164,9 @@ class MongoDataBackend(DataBackend):
         with self._writing(table.name):
             for part in _parts(records, self._window):
                 chosen = self._among(key, [record[key] for record in part])
-                before = list(mocked.documents(collection, chosen) if self._mongo.in_memory else collection.find(chosen))
+                before = list(
+                    mocked.documents(collection, chosen) if self._mongo.in_memory else collection.find(chosen)
+                )
                 ids = {record[key]: record["_id"] for record in before}
                 for record in part:
                     record["_id"] = ids.get(record[key], record["_id"])

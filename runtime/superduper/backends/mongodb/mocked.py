@@ -22,7 +22,9 @@ def values(collection: Any, filter: Mapping[str, Any], field: str) -> list[Any]:
 
 
 def _passing(collection: Any, filter: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    found: Iterator[dict[str, Any]] = collection._iter_documents(_helpers().patch_datetime_awareness_in_document(filter))
+    found: Iterator[dict[str, Any]] = collection._iter_documents(
+        _helpers().patch_datetime_awareness_in_document(filter)
+    )
     return found
 
 

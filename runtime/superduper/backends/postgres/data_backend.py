@@ -56,7 +56,11 @@ class PostgresDataBackend(SqlDataBackend):
             url = self.conn.url
             with self.database.translated():
                 self._ibis = ibis.postgres.connect(
-                    host=url.host, port=url.port or 5432, user=url.username, password=url.password, database=url.database
+                    host=url.host,
+                    port=url.port or 5432,
+                    user=url.username,
+                    password=url.password,
+                    database=url.database,
                 )
                 self._ibis.con.autocommit = True
         return self._ibis

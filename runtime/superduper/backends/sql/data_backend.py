@@ -137,7 +137,11 @@ class SqlDataBackend(DataBackend):
 
     def _order(self, table: TableDef, conditions: Conditions, query: Select) -> list[Clause]:
         # The key last, so that pages by skip and limit neither repeat nor lose rows of equal rank.
-        sort = query.sort if any(name == table.primary_key for name, _ in query.sort) else (*query.sort, (table.primary_key, 1))
+        sort = (
+            query.sort
+            if any(name == table.primary_key for name, _ in query.sort)
+            else (*query.sort, (table.primary_key, 1))
+        )
         return [term for name, way in sort for term in conditions.order(name, way)]
 
     def count(self, table: TableDef, filter: Filter) -> int:
@@ -180,7 +184,9 @@ class SqlDataBackend(DataBackend):
     def update(self, table: TableDef, filter: Filter, update: Update, *, many: bool) -> list[Plain]:
         check_filter(table, filter)
         check_update(table, update, nan=self.abilities.nan)
-        in_place = not update.push and not update.inc and all(table.column(name) for name in (*update.set, *update.unset))
+        in_place = (
+            not update.push and not update.inc and all(table.column(name) for name in (*update.set, *update.unset))
+        )
         with self.database.write() as connection:
             if not in_place:
                 return self._update_by_rows(connection, table, filter, update, many=many)
@@ -302,7 +308,9 @@ class SqlDataBackend(DataBackend):
     ) -> list[Plain]:
         made, conditions = self._made(table)
         there, there_conditions = self._made(outputs)
-        done: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(there.core).where(there_conditions.where(where))
+        done: sa.Select[Any] = (
+            sa.select(sa.literal_column("1")).select_from(there.core).where(there_conditions.where(where))
+        )
         done = done.where(*_between(there.key, bounds), there.key == made.key).correlate(made.core)
         statement = sa.select(made.key).where(*_between(made.key, bounds), conditions.where(filter))
         statement = statement.where(~done.exists()).order_by(made.key)

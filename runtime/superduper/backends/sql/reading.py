@@ -50,7 +50,9 @@ def fetch_batches(
     """Run a select and yield its rows. The connection goes back when the iterator ends or is closed."""
     with database.read() as connection:
         if database.streams:
-            result = connection.execute(statement, execution_options={"stream_results": stream and database.server_side})
+            result = connection.execute(
+                statement, execution_options={"stream_results": stream and database.server_side}
+            )
             with closing(result):
                 if stream and database.server_side:
                     # A server-side result reads ahead into SQLAlchemy's own buffer: past it, rows would be lost.

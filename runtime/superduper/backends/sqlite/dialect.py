@@ -76,7 +76,9 @@ class SQLiteDialect(SqlDialect):
         return sa.case((absent, sa.null()), (kind.in_(["true", "false"]), kind), else_=quoted)
 
     def regex(self, text: Clause, pattern: str, ignore_case: bool) -> Clause:
-        return text.op("REGEXP", is_comparison=True)(sa.literal(f"(?i){pattern}" if ignore_case else pattern, sa.String()))
+        return text.op("REGEXP", is_comparison=True)(
+            sa.literal(f"(?i){pattern}" if ignore_case else pattern, sa.String())
+        )
 
     def one_of(self, column: Clause, values: Sequence[Any]) -> Clause:
         compared = column
