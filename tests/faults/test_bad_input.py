@@ -267,7 +267,7 @@ def test_a_file_that_may_not_grow_is_a_store_error(start: Any, tmp_path: Path) -
         ({"file": "/no/such/file"}, EncodeError, ["/no/such/file"]),
         ({"file": 5}, EncodeError, ["'file'"]),
     ],
-    ids=lambda value: str(value)[:30] if isinstance(value, dict) else "",
+    ids=lambda value: "-".join(f"{k}_{type(v).__name__}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
 @pytest.mark.parametrize("position", [0, 500])
 def test_a_row_that_does_not_fit_is_named_and_none_is_inserted(
