@@ -45,7 +45,7 @@ def through(rows: RowCodec, source: Source, *given: dict[str, Any]) -> list[Any]
         (DataType("j", codec="json"), [1]), (DataType("j", codec="json", encodable="artifact"), [1]),
         (DataType("b", codec="bytes", encodable="encodable", bytes_encoding="Str"), b"\0\xff"),
     ],
-    ids=str,
+    ids=lambda part: f"{part.codec}-{part.encodable}" if isinstance(part, DataType) else str(part),
 )  # fmt: skip
 def test_a_value_comes_back_as_it_went_in(source: Source, kind: Any, value: Any) -> None:
     (row,) = through(codec({"x": kind}), source, {"id": "a", "x": value})
