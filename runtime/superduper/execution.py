@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from superduper.backends.base.metadata import JobRecord
     from superduper.datalayer import Datalayer
     from superduper.jobs.stores import Stores
+    from superduper.rows import Row
 
 
 OUTPUTS_AT_ONCE = 16
@@ -101,7 +102,8 @@ class Execution:
         with closing(batches):
             for batch in batches:
                 for documents in entry.codec.decode_parts(batch, self.stores.source, self.stores.budget // 4):
-                    for document in self._join(documents, key, ledgers) if ledgers else documents:
+                    joined = self._join(documents, key, ledgers) if ledgers else _handed_over(documents)
+                    for document in joined:
                         if hidden:
                             document.pop(key, None)
                         yield document
@@ -122,19 +124,29 @@ class Execution:
         }
         large = any(ledger is not None and ledger.codec.has_artifacts for ledger, _ in ledgers.values())
         step = OUTPUTS_AT_ONCE if large else len(documents)
-        for start in range(0, len(documents), step):
-            part = documents[start : start + step]
-            for document in part:
-                document["_outputs"] = dict.fromkeys(ledgers)
-            for name, (ledger, _) in ledgers.items():
-                found = [
-                    (document, plain[name].pop(document[key])) for document in part if document[key] in plain[name]
-                ]
-                if ledger is not None:
-                    decoded = ledger.codec.decode([row for _, row in found], self.stores.source)
-                    for (document, _), output in zip(found, decoded, strict=True):
-                        document["_outputs"][name] = output[OUTPUT]
-            yield from part
+        documents.reverse()
+        while documents:
+            part = [documents.pop() for _ in range(min(step, len(documents)))]
+            self._put_outputs(part, key, ledgers, plain)
+            yield from _handed_over(part)
+
+    def _put_outputs(
+        self,
+        documents: list[Document],
+        key: str,
+        ledgers: Mapping[str, tuple[Ledger | None, str]],
+        plain: Mapping[str, dict[Any, Row]],
+    ) -> None:
+        for document in documents:
+            document["_outputs"] = dict.fromkeys(ledgers)
+        for name, (ledger, _) in ledgers.items():
+            found = [
+                (document, plain[name].pop(document[key])) for document in documents if document[key] in plain[name]
+            ]
+            if ledger is not None:
+                decoded = ledger.codec.decode([row for _, row in found], self.stores.source)
+                for (document, _), output in zip(found, decoded, strict=True):
+                    document["_outputs"][name] = output[OUTPUT]
 
     def _filter(self, entry: Entry, filter: Filter) -> Filter:
         """Values as they are stored; a payload in the artifact store cannot be compared."""
@@ -298,6 +310,13 @@ class Execution:
             changes = [self._change(operation, writer) for operation in query.operations]
         ids = [key for change in changes for key in change.ids]
         return Written(ids, [job for change in changes for job in change.follow()])
+
+
+def _handed_over(documents: list[Document]) -> Iterator[Document]:
+    """Each in turn, and none held here once it is taken: its reader may load what is in it."""
+    documents.reverse()
+    while documents:
+        yield documents.pop()
 
 
 def _plain(_: str, value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -135,38 +135,40 @@ class RowCodec:
         return value
 
     def decode_parts(self, rows: list[Row], source: Source, budget: int) -> Iterator[list[Document]]:
-        """Documents, in lists whose eager payloads come to about ``budget`` bytes at the most."""
-        if not self._eager:
-            yield self.decode(rows, source)
-            return
-        start, step = 0, FIRST_PART
+        """Documents, in lists whose eager payloads come to about ``budget`` bytes at the most.
+
+        The rows stay as they are, so that a list that was let go holds no payload.
+        """
+        start, step = 0, FIRST_PART if self._eager else len(rows)
         while start < len(rows):
-            part = rows[start : start + step]
-            held = self._load_eager(part, source)
-            yield self._rest(part, source)
+            part = [Document(row) for row in rows[start : start + step]]
             start += len(part)
-            step = max(1, min(len(rows), budget * len(part) // held)) if held else len(rows)
+            if held := self._fill(part, source):
+                step = max(1, min(len(rows), budget * len(part) // held))
+            else:
+                step = len(rows)
+            yield part
 
-    def decode(self, rows: list[Row], source: Source) -> list[Document]:
+    def decode(self, rows: Iterable[Row], source: Source) -> list[Document]:
         """Documents: eager payloads loaded and verified, lazy ones as handles."""
-        self._load_eager(rows, source)
-        return self._rest(rows, source)
+        documents = [Document(row) for row in rows]
+        self._fill(documents, source)
+        return documents
 
-    def _load_eager(self, rows: list[Row], source: Source) -> int:
-        return sum(self._load(name, kind, rows, source) for name, kind in self._eager.items())
-
-    def _rest(self, rows: list[Row], source: Source) -> list[Document]:
+    def _fill(self, documents: Sequence[Row], source: Source) -> int:
+        """Values in the place of what is stored; gives how many bytes of payloads were loaded."""
+        held = sum(self._load(name, kind, documents, source) for name, kind in self._eager.items())
         for name, kind in self._inline.items():
-            for row in rows:
+            for row in documents:
                 if row.get(name) is not None:
                     row[name] = self._guard(row, name, kind.decode, row[name])
         for name, kind in self._handles.items():
-            for row in rows:
+            for row in documents:
                 if row.get(name) is not None:
                     row[name] = self._guard(row, name, self._handle(row, kind, source), row[name])
-        return [Document(row) for row in rows]
+        return held
 
-    def _load(self, name: str, kind: DataType, rows: list[Row], source: Source) -> int:
+    def _load(self, name: str, kind: DataType, rows: Sequence[Row], source: Source) -> int:
         """Payloads in the place of their references; gives how many bytes they were."""
         wanted = [row for row in rows if row.get(name) is not None]
         payloads: Iterable[bytes]
