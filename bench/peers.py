@@ -1,6 +1,6 @@
 """The peers, by the scripts of ``../shared/bench``, each in an environment made for it: ``make bench BENCH=--peers``.
 
-Environments are made once, by pip, below ``SUPERDUPER_BENCH_PEERS`` (default: ``~/.cache/superduper-bench``), and used
+Environments are made once, by pip, below ``BENCH_PEERS`` (default: ``~/.cache/superduper-bench``), and used
 again; remove the folder to make them anew. Lance's (``pylance``) takes a minute and 400 MB, that of superduper 0.10
 (``superduper-framework``) some minutes and 700 MB. A peer that cannot be installed or run is named, with the reason,
 and its lines of the table say that they were not measured.
@@ -38,7 +38,7 @@ def run(scripts: Path, runs: Runs) -> None:
 
 
 def _environment(name: str) -> str | None:
-    folder = Path(os.environ.get("SUPERDUPER_BENCH_PEERS", Path.home() / ".cache/superduper-bench")) / name
+    folder = Path(os.environ.get("BENCH_PEERS", Path.home() / ".cache/superduper-bench")) / name
     python, done = folder / "bin/python", folder / "installed"
     if done.is_file():
         return str(python)

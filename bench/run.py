@@ -90,7 +90,8 @@ class Runs:
     def _child(self, planned: Planned, system: str, scenario: str, place: list[str]) -> bool:
         command = [sys.executable, "-m", "bench.scenarios", scenario, system, *planned.arguments, *place]
         here = Path(__file__).parent.parent
-        environment = {**os.environ, "PYTHONPATH": str(here)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SUPERDUPER_")}
+        environment = {**kept, "PYTHONPATH": str(here)}
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=here, env=environment
