@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from superduper import DataType, Datalayer, Listener, ObjectModel, Table, superduper
+from superduper import Datalayer, DataType, Listener, ObjectModel, Table, superduper
 
 
 @pytest.fixture
