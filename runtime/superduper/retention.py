@@ -6,6 +6,7 @@ A table that was removed while its rows stay leaves a note (``RETAINED``) that s
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -32,11 +33,19 @@ class Retention:
 
     def live(self) -> Iterator[str]:
         """Ids of all artifacts that any row or component needs; may repeat."""
+        self._settle_metadata()
         yield from self.stores.metadata.artifacts()
         there = set(self.stores.databackend.list_tables())
-        for table, fields in self._referring():
-            if table.name in there:
-                yield from self._references(table, fields)
+        referring = [(table, fields) for table, fields in self._referring() if table.name in there]
+        self.stores.databackend.settle(sorted({table.name for table, _ in referring}))
+        for table, fields in referring:
+            yield from self._references(table, fields)
+
+    def _settle_metadata(self) -> None:
+        """A write of our own: see ``DataBackend.settle``."""
+        owner = str(uuid.uuid4())
+        if self.stores.metadata.acquire("collect", owner, 1.0):
+            self.stores.metadata.release("collect", owner)
 
     def _references(self, table: TableDef, fields: tuple[str, ...]) -> Iterator[str]:
         query = Select(table.name, fields=(table.primary_key, *fields))

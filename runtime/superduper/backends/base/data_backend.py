@@ -116,6 +116,13 @@ class DataBackend(ABC):
         The caller may write to ``outputs`` between two batches.
         """
 
+    def settle(self, tables: Sequence[str]) -> None:  # noqa: B027 - most databases need nothing
+        """Afterwards, what a killed process was writing to these tables is there, or never will be.
+
+        A commit may still take effect after its process is gone. Where a statement ends with its process, there is
+        nothing to wait for.
+        """
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All that this thread does within is kept together or not at all.
