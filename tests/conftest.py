@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,10 @@ def _clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.upper().startswith("SUPERDUPER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SUPERDUPER_HOME", str(tmp_path))
+    # Settings that an earlier test has read, in this process.
+    for module in (sys.modules.get("superduper"), sys.modules.get("superduper.config")):
+        if module is not None:
+            monkeypatch.delitem(vars(module), "CFG", raising=False)
 
 
 @pytest.fixture

@@ -66,11 +66,11 @@ class Applying:
 
     def _refuse_other_storage(self, table: Table) -> None:
         """Rows that are there must stay readable: a field may not change how it is stored, nor come back otherwise."""
-        old = self.retention.storages(table.identifier)
         for name, kind in table.schema.fields.items():
-            if old.get(name, storage(kind)) != storage(kind) and self.retention.has_rows(table.definition):
+            old = self.retention.clash(table.identifier, name, storage(kind))
+            if old is not None and self.retention.has_rows(table.definition):
                 raise SchemaMismatch(
-                    f"table {table.identifier!r}, field {name!r}: rows are stored as {old[name]}, which cannot be read "
+                    f"table {table.identifier!r}, field {name!r}: rows are stored as {old}, which cannot be read "
                     f"as {storage(kind)}; give the new field another name, or remove the rows first"
                 )
 

@@ -202,7 +202,27 @@ class Catalog:
 
     def of_table(self, table: Table) -> Entry:
         """What is read and written as that version of the table has it."""
-        return self._with_codec(table.definition, table.schema, table)
+        return self._with_codec(table.definition, table.schema, table, self._before(table))
+
+    def _before(self, table: Table) -> dict[str, DataType]:
+        """Data types of older versions, of fields that have changed between a payload and a file since."""
+        mixed = {
+            name: kind
+            for name, kind in table.schema.fields.items()
+            if isinstance(kind, DataType) and (kind.is_artifact or kind.is_file)
+        }
+        found: dict[str, DataType] = {}
+        for version in self.stores.metadata.versions("table", table.identifier)[:-1] if mixed else ():
+            older: Any = self.load("table", table.identifier, version)
+            for name, kind in mixed.items():
+                was = older.schema.fields.get(name)
+                if (
+                    isinstance(was, DataType)
+                    and {was.is_file, kind.is_file} == {True, False}
+                    and (was.is_file or was.is_artifact)
+                ):
+                    found[name] = was
+        return found
 
     def of_outputs(self, schema: Schema) -> Entry:
         """What is read and written as that version of a listener's outputs has it."""
@@ -220,9 +240,12 @@ class Catalog:
         assert isinstance(schema, Schema)
         return self.of_outputs(schema)
 
-    def _with_codec(self, table: TableDef, schema: Schema, component: Table | None) -> Entry:
+    def _with_codec(
+        self, table: TableDef, schema: Schema, component: Table | None, before: dict[str, DataType] | None = None
+    ) -> Entry:
         schemaless = self.stores.databackend.abilities.schemaless and component is not None
-        return Entry(table, RowCodec(table, schema, schemaless=schemaless, valid=self.valid), component)
+        codec = RowCodec(table, schema, schemaless=schemaless, valid=self.valid, before=before)
+        return Entry(table, codec, component)
 
     # Listeners
 

@@ -73,7 +73,7 @@ class Retention:
                         yield entry.table, entry.codec.reference_fields
             elif type_id == RETAINED:
                 note = self.stores.metadata.component(RETAINED, identifier).spec
-                fields = tuple(name for name, kind in note["fields"].items() if kind.startswith(("blob:", "file:")))
+                fields = tuple(name for name, forms in note["fields"].items() if _holds_references(forms))
                 key, *rest = (note["primaryKey"], *fields)
                 columns = (Column(key, note["keyType"]), *(Column(name, "str") for name in rest))
                 if fields:
@@ -85,15 +85,37 @@ class Retention:
 
     # How rows were stored
 
-    def storages(self, table: str) -> dict[str, str]:
-        """How each field that any version declared is stored, the newest version's word counting most."""
-        found: dict[str, str] = {}
+    def storages(self, table: str) -> dict[str, list[str]]:
+        """How each field that any version declared was stored, the newest form last."""
+        found: dict[str, list[str]] = {}
         with suppress(NotFound):
             found.update(self.stores.metadata.component(RETAINED, table).spec["fields"])
         for known in self._versions("table", table):
             assert isinstance(known, Table)
-            found.update((name, storage(kind)) for name, kind in known.schema.fields.items())
+            for name, kind in known.schema.fields.items():
+                forms = found.setdefault(name, [])
+                form = storage(kind)
+                if form in forms:
+                    forms.remove(form)
+                forms.append(form)
         return found
+
+    def clash(self, table: str, name: str, form: str) -> str | None:
+        """The form that rows of the table may have and that cannot be told from ``form``, if there is one.
+
+        A payload and a file can be told apart by their references; nothing else can.
+        """
+        forms = self.storages(table).get(name, [form])
+        if forms[-1] == form:
+            return None
+        kind = form.partition(":")[0]
+        for old in reversed(forms):
+            other = old.partition(":")[0]
+            if other == kind:
+                return None if old == form else old
+            if {kind, other} != {"blob", "file"}:
+                return old
+        return None
 
     def note(self, table: Table) -> None:
         """Before versions of the table are removed: keep how its rows are stored, for as long as they are there."""
@@ -129,3 +151,7 @@ class Retention:
                 assert isinstance(schema, Schema)
                 if any(not isinstance(kind, str) and kind.identifier == datatype for kind in schema.fields.values()):
                     yield known.definition if isinstance(known, Table) else self.catalog.of_outputs(schema).table
+
+
+def _holds_references(forms: list[str]) -> bool:
+    return any(form.startswith(("blob:", "file:")) for form in forms)

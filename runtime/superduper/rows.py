@@ -37,8 +37,18 @@ def fold(key: Any, valid: float) -> str:
 class RowCodec:
     """Encodes and decodes the rows of one table."""
 
-    def __init__(self, table: TableDef, schema: Schema, *, schemaless: bool, valid: float = 0.05) -> None:
+    def __init__(
+        self,
+        table: TableDef,
+        schema: Schema,
+        *,
+        schemaless: bool,
+        valid: float = 0.05,
+        before: Mapping[str, DataType] | None = None,
+    ) -> None:
         self.table, self.schema, self.schemaless, self.valid = table, schema, schemaless, valid
+        self._before = before or {}
+        """Data types of older rows, of fields that held files and hold payloads now, or the other way round."""
         self._encoders: dict[str, Encode] = {
             column.name: _encoder(schema.fields.get(column.name, column.type))
             for column in table.columns
@@ -165,12 +175,23 @@ class RowCodec:
         for name, kind in self._handles.items():
             for row in documents:
                 if row.get(name) is not None:
-                    row[name] = self._guard(row, name, self._handle(row, kind, source), row[name])
+                    row[name] = self._guard(
+                        row, name, self._handle(row, self._kind(name, kind, row), source), row[name]
+                    )
         return held
+
+    def _kind(self, name: str, kind: DataType, row: Row) -> DataType:
+        """The data type that this row's reference is of: today's, or that of before."""
+        before = self._before.get(name)
+        return before if before is not None and str(row[name]).startswith(_prefix(before)) else kind
 
     def _load(self, name: str, kind: DataType, rows: Sequence[Row], source: Source) -> int:
         """Payloads in the place of their references; gives how many bytes they were."""
         wanted = [row for row in rows if row.get(name) is not None]
+        if name in self._before:
+            for row in [row for row in wanted if self._kind(name, kind, row) is not kind]:
+                row[name] = self._guard(row, name, self._handle(row, self._before[name], source), row[name])
+                wanted.remove(row)
         payloads: Iterable[bytes]
         try:
             # What follows the prefix is checked by get_many, for all at once.
@@ -196,6 +217,8 @@ class RowCodec:
 
         def handle(text: str) -> Any:
             identifier = _id(text, kind)
+            if kind.encodable == "artifact":
+                return kind.decode(source.artifacts.get(identifier))
             if kind.encodable == "file":
                 return as_given(source.artifacts.checkout(identifier, source.files))
             return (LazyFile if kind.is_file else LazyArtifact)(text, kind, source, place)
@@ -235,6 +258,10 @@ class RowCodec:
 
 _SELF = ("json", "text", "bytes", None)
 """Codecs whose native form is the value itself."""
+
+
+def _prefix(kind: DataType) -> str:
+    return "&:file:" if kind.is_file else _BLOB
 
 
 def _id(text: str, kind: DataType) -> str:
