@@ -88,12 +88,21 @@ WORK: tuple[Any, ...] = (insert, predict, insert, collect)
 def work(uri: str, folder: str, number: int, name: str) -> None:
     try:
         with open_db(uri, folder) as db:
+            note(f"{folder}/started", name)
             WORK[number % len(WORK)](db, folder, name)
     except BaseException as error:
         import traceback
 
         note(f"{folder}/failures", "".join(traceback.format_exception(error)))
         os._exit(1)
+
+
+def wait_for_start(path: str, names: list[str]) -> None:
+    end = time.monotonic() + 30
+    while not (Path(path).exists() and set(names) <= set(Path(path).read_text().split())):
+        if time.monotonic() > end:
+            raise TimeoutError(f"of {names} only these have started: {Path(path).read_text()}")
+        time.sleep(0.01)
 
 
 def main(uri: str, folder: str, rounds: str, seed: str) -> None:
@@ -107,6 +116,9 @@ def main(uri: str, folder: str, rounds: str, seed: str) -> None:
             if pid == 0:
                 work(uri, folder, number, f"{round_}.{number}")
             children.append(pid)
+        if round_ % 5:
+            # Else some are killed while they connect.
+            wait_for_start(f"{folder}/started", [f"{round_}.{number}" for number in range(len(WORK))])
         chance.shuffle(children)
         for pid in children:
             time.sleep(chance.uniform(0.02, 0.2))

@@ -76,10 +76,15 @@ class Server(ABC):
 
     def start(self) -> None:
         """Start the server unless it runs, and wait until it answers; again on the same port with the same data."""
-        with self._control.held():
-            if not self.running:
-                self._start()
+        # First: whoever has stopped it for a test is alone with it, and it must stay stopped until that test is done.
         self._usage.share()
+        try:
+            with self._control.held():
+                if not self.running:
+                    self._start()
+        except BaseException:
+            self._usage.leave()
+            raise
 
     def stop(self) -> None:
         """Stop the server once no other worker's test is using it; its clients lose their connections."""
