@@ -42,7 +42,7 @@ class Applying:
                 return new, self._run(component, [listener] if listener is not None else [], run)
             case Dataset():
                 before = self.catalog.stores.metadata.versions("dataset", component.identifier)
-                self.upkeep.snapshot(component)
+                self.upkeep.fitting.snapshot(component)
                 return component.version not in before, []
             case _:
                 return self._record(component)[1], []
@@ -125,7 +125,7 @@ class Applying:
         if not run or model.suspend:
             return []
         if model.artifact is not None or (model.training is not None and self._is_known(model.training.table)):
-            self.upkeep.train(model)
+            self.upkeep.fitting.train(model)
         jobs = []
         for listener in listeners:
             if listener.predict.trigger == "OnChange" and self._is_known(listener.predict.table):

@@ -16,6 +16,10 @@ from superduper.components.model import Model
 from superduper.components.schema import Schema, from_field_spec
 from superduper.components.table import Table
 from superduper.errors import NotFound, SuperduperError, nearest
+from superduper.jobs.ledger import DONE
+from superduper.jobs.reading import Rows
+from superduper.query.ast import And, Compare
+from superduper.query.parse import parse_filter
 from superduper.query.tables import TableDef
 from superduper.rows import RowCodec
 
@@ -239,6 +243,14 @@ class Catalog:
             ) from error
         assert isinstance(schema, Schema)
         return self.of_outputs(schema)
+
+    def rows(self, table: str, filter: Any) -> Rows:
+        """The rows of a table that pass a filter document; of another model's outputs those that can be read."""
+        entry = self.entry(table)
+        chosen = parse_filter(filter)
+        if entry.component is None:
+            chosen = And((Compare("_state", "eq", DONE), chosen))
+        return Rows(entry.table, entry.codec, chosen)
 
     def _with_codec(
         self, table: TableDef, schema: Schema, component: Table | None, before: dict[str, DataType] | None = None

@@ -195,7 +195,7 @@ class Datalayer:
     def validate(self, model: str | Model) -> dict[str, float]:
         """Measure a model by its ``validation``: the value of each metric, kept in the model's status too."""
         found = self._model(model)
-        result = self.upkeep.validate(found)
+        result = self.upkeep.fitting.validate(found)
         self.metadata.set_status("model", found.identifier, {"validation": {**result, "version": found.version}})
         return dict(result["metrics"])
 

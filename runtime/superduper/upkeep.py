@@ -1,36 +1,26 @@
-"""Keeping outputs up to date: which listeners a write concerns, training, predicting and validating them."""
+"""Keeping outputs up to date: which listeners a write concerns, and running them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import socket
-import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from superduper.backends.base.metadata import ComponentKey, JobRecord
-from superduper.catalog import FITTED, Catalog, Entry, Fitted
-from superduper.code import describe
-from superduper.components.dataset import Dataset
-from superduper.components.listener import OUTPUTS, Listener
-from superduper.components.metric import Metric, ready
+from superduper.backends.base.metadata import JobRecord
+from superduper.catalog import Catalog, Fitted
+from superduper.components.listener import Listener
 from superduper.components.model import Model
 from superduper.components.schema import Schema, infer
-from superduper.errors import ModelError, NotFound, SuperduperError
+from superduper.errors import NotFound, SuperduperError
+from superduper.fitting import Fitting
 from superduper.jobs import ledger as ledgers
-from superduper.jobs import predict, train, validate
+from superduper.jobs import predict
 from superduper.jobs.ledger import Ledger
-from superduper.jobs.predict import Coverage, Report, Task
+from superduper.jobs.predict import Coverage, Task
 from superduper.jobs.predictor import Predictor
-from superduper.jobs.reading import Rows
-from superduper.query.ast import And, Compare
 from superduper.query.parse import parse_filter
+from superduper.runs import Runs
 
 if TYPE_CHECKING:
     from superduper.components.datatype import DataType
@@ -39,26 +29,16 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int, int], None]
 """Called with a model's name, rows done, rows failed and rows in all."""
 
-LOCK_SECONDS = 10.0
-
 
 class Upkeep:
     """Runs models where rows, code or settings have changed."""
 
     def __init__(self, stores: Stores, catalog: Catalog) -> None:
-        self.stores, self.catalog = stores, catalog
+        self.stores, self.catalog, self.runs = stores, catalog, Runs(stores.metadata)
+        self.fitting = Fitting(stores, catalog, self.runs)
         self.progress: Progress | None = None
 
     # What a listener needs
-
-    def rows(self, table: str, filter: Any) -> Rows:
-        """The rows of a table that pass a filter document."""
-        entry = self.catalog.entry(table)
-        chosen = parse_filter(filter)
-        if entry.component is None:
-            # Outputs of another model: only what can be read.
-            chosen = And((Compare("_state", "eq", ledgers.DONE), chosen))
-        return Rows(entry.table, entry.codec, chosen)
 
     def key(self, listener: Listener) -> str:
         """What its results are made by: the model's content, its fitted artifact, the inputs and the output type."""
@@ -108,7 +88,7 @@ class Upkeep:
         size = listener.predict.batch_size
         return Task(
             name=listener.model.identifier,
-            rows=self.rows(listener.predict.table, listener.predict.filter),
+            rows=self.catalog.rows(listener.predict.table, listener.predict.filter),
             inputs=listener.inputs,
             key=self.key(listener),
             predictor=Predictor(function, batched),
@@ -145,13 +125,13 @@ class Upkeep:
             if self.progress is not None and total:
                 tell, name = self.progress, listener.identifier
                 task = replace(task, progress=lambda report: tell(name, report.done, report.failed, total))
-            with self._lock(f"predict:{listener.identifier}"):
-                self._close_interrupted(listener.model.identifier)
-                report, job = self._job(
+            with self.runs.lock(f"predict:{listener.identifier}"):
+                self.runs.close_interrupted(listener.model.identifier)
+                report, job = self.runs.job(
                     "predict", listener.model, lambda: predict.run(task, self.stores), announce=total > 0
                 )
         else:
-            report, job = self._job("predict", listener.model, lambda: predict.run(task, self.stores, keys))
+            report, job = self.runs.job("predict", listener.model, lambda: predict.run(task, self.stores, keys))
         jobs = [job] if report.done or report.kept else []
         for dependent in dependents:
             if dependent.predict.trigger == "OnChange":
@@ -163,86 +143,21 @@ class Upkeep:
         try:
             return self.run(listener, keys)
         except SuperduperError as error:
-            now, model = datetime.now(UTC), listener.model
-            message = describe(error)
-            job = JobRecord(
-                str(uuid.uuid4()), "predict", model.identifier, model.version or 0, "Failed", now, now, 0, 0, message
-            )
-            self.stores.metadata.put_job(job)
-            return [job]
+            return [self.runs.failed("predict", listener.model, error)]
 
     def is_current(self, listener: Listener) -> bool:
         """Whether every row has a current result: asked of the database, without loading the model."""
         ledger = self.ledger(listener)
         if ledger is None:
             return False
-        rows, current = self.rows(listener.predict.table, listener.predict.filter), ledger.current(self.key(listener))
+        rows, current = (
+            self.catalog.rows(listener.predict.table, listener.predict.filter),
+            ledger.current(self.key(listener)),
+        )
         return not any(self.stores.databackend.missing(rows.table, rows.filter, ledger.table, current, batch=1))
 
     def _is_trained(self, model: Model) -> bool:
         return model.fitted is not None or (model.training is None and model.artifact is None)
-
-    def _job(
-        self,
-        kind: Literal["predict", "train", "validate"],
-        model: Model,
-        run: Callable[[], Report],
-        *,
-        announce: bool = False,
-    ) -> tuple[Report, JobRecord]:
-        """Run and record it; ``announce`` records it as running first, where others may want to see it."""
-        from dataclasses import replace
-
-        job = JobRecord(str(uuid.uuid4()), kind, model.identifier, model.version or 0, "Running", datetime.now(UTC))
-        if announce:
-            self.stores.metadata.put_job(job)
-        try:
-            report = run()
-        except Exception as error:
-            if announce:
-                failed = replace(job, phase="Failed", finished=datetime.now(UTC), message=describe(error))
-                self.stores.metadata.put_job(failed)
-            raise
-        job = replace(job, phase="Succeeded", finished=datetime.now(UTC), rows=report.done, failed=report.failed)
-        if announce or report.done:
-            self.stores.metadata.put_job(job)
-        return report, job
-
-    def _close_interrupted(self, model: str) -> None:
-        """Jobs that run while nobody else holds the lock were killed."""
-        from dataclasses import replace
-
-        for job in self.stores.metadata.jobs(model, limit=20):
-            if job.phase == "Running" and job.kind == "predict":
-                self.stores.metadata.put_job(
-                    replace(job, phase="Failed", finished=datetime.now(UTC), message="interrupted")
-                )
-
-    @contextmanager
-    def _lock(self, name: str) -> Iterator[None]:
-        """One whole run of a listener at a time, over all processes; kept alive while it runs.
-
-        Waits for as long as another process keeps it. Should it lapse all the same (a frozen process, a lost metadata
-        store), two do the same work: results are upserts, so that is slower and not wrong.
-        """
-        owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4()}"
-        while not self.stores.metadata.acquire(name, owner, LOCK_SECONDS):
-            time.sleep(0.1)
-        done = threading.Event()
-
-        def keep() -> None:
-            while not done.wait(LOCK_SECONDS / 4):
-                with suppress(SuperduperError):
-                    self.stores.metadata.acquire(name, owner, LOCK_SECONDS)
-
-        keeper = threading.Thread(target=keep, name=f"superduper {name}", daemon=True)
-        keeper.start()
-        try:
-            yield
-        finally:
-            done.set()
-            keeper.join()
-            self.stores.metadata.release(name, owner)
 
     # What a write does
 
@@ -302,7 +217,7 @@ class Upkeep:
 
     def refresh(self, listener: Listener) -> int:
         """Find results that writes past the API made wrong; they are computed with the next run."""
-        with self._lock(f"predict:{listener.identifier}"):
+        with self.runs.lock(f"predict:{listener.identifier}"):
             return predict.refresh(self.task(listener), self.stores)
 
     def prune(self, listener: Listener) -> int:
@@ -311,7 +226,7 @@ class Upkeep:
 
     def coverage(self, listener: Listener) -> Coverage:
         """How far it is."""
-        rows = self.rows(listener.predict.table, listener.predict.filter) if self._known(listener) else None
+        rows = self.catalog.rows(listener.predict.table, listener.predict.filter) if self._known(listener) else None
         if rows is None:
             return Coverage(0, 0, 0)
         return predict.coverage(rows, self.ledger(listener), self.key(listener), self.stores)
@@ -323,115 +238,6 @@ class Upkeep:
             return False
         return True
 
-    def train(self, model: Model, *, again: bool = False) -> bool:
-        """Fit the model, or fetch its artifact, unless that is done for what it is now. False where nothing was done.
-
-        Where its table has no row yet it stays as it is. Raises ModelError.
-        """
-        if model.fitted is not None and not again:
-            return False
-        if model.training is None and model.artifact is None:
-            return False
-        with self._lock(f"train:{model.identifier}"):
-            # Another process may have done it while this one waited.
-            known = None if again else self.catalog.fitted_id(model.identifier, model.makes())
-            if known is not None:
-                model.fitted = Fitted(self.stores.artifacts.get, known, model.identifier)
-                return False
-            report, _ = self._job("train", model, lambda: self._fit(model), announce=model.training is not None)
-        self.catalog.fresh()
-        return report.done > 0
-
-    def _fit(self, model: Model) -> Report:
-        if model.training is not None:
-            rows = self.rows(model.training.table, model.training.filter)
-            made = train.train(model.identifier, model.training, self.stores, rows)
-        else:
-            assert model.artifact is not None
-            made = train.fetch(model.identifier, model.artifact), 1
-        if made is None:
-            return Report()
-        data, seen = made
-        with self.stores.artifacts.writing() as writer:
-            identifier = writer.put(data)
-            writer.flush()
-            makes = model.makes()
-            record, _ = self.stores.metadata.add_component(
-                FITTED, model.identifier, digest=f"{makes}:{identifier}",
-                spec={"makes": makes, "rows": seen, "artifact": identifier}, artifacts=[identifier],
-                children=[ComponentKey("model", model.identifier, model.version or 0)],
-            )  # fmt: skip
-        model.fitted = Fitted(self.stores.artifacts.get, record.artifacts[0], model.identifier)
-        return Report(done=seen)
-
-    def validate(self, model: Model) -> dict[str, Any]:
-        """Measure the model; the result is kept in its status. Raises ModelError."""
-        spec = model.validation
-        if spec is None:
-            raise ModelError(f"model {model.identifier!r} has no validation: give table, target and metrics")
-        inputs = spec.call or (model.predict_spec or model.training).call  # type: ignore[union-attr]
-        metrics = {}
-        for metric in spec.metrics:
-            if isinstance(metric, str):
-                metrics[metric] = self._metric(metric)
-            else:
-                metrics[metric.name] = Metric(metric.name, metric.object, fetch=self.stores.artifacts.get)
-        entry = self.catalog.entry(spec.table)
-        rows = Rows(entry.table, entry.codec, parse_filter(spec.filter))
-        pinned = None if spec.dataset is None else self._pinned(spec.dataset, entry, spec.filter)
-        predictor = Predictor(*model.function())
-        found: dict[str, float] = {}
-
-        def measure() -> Report:
-            values, seen = validate.validate(
-                model.identifier, predictor, self.stores, rows, inputs, spec.target, metrics, pinned
-            )
-            found.update(values)
-            return Report(done=seen)
-
-        report, _ = self._job("validate", model, measure, announce=True)
-        return {"metrics": found, "rows": report.done, "dataset": spec.dataset}
-
-    def _metric(self, name: str) -> Any:
-        try:
-            return self.catalog.load("metric", name)
-        except NotFound:
-            return ready(name)
-
-    def _pinned(self, name: str, entry: Entry, filter: Any) -> bytes:
-        try:
-            dataset = self.catalog.load("dataset", name)
-        except NotFound:
-            dataset = Dataset(name, table=entry.table.name, filter=filter)
-            self.snapshot(dataset)
-        assert isinstance(dataset, Dataset)
-        assert dataset.snapshot is not None
-        return self.stores.artifacts.get(dataset.snapshot)
-
-    def snapshot(self, dataset: Dataset) -> None:
-        """Take the rows of a dataset and record it, unless it is there already."""
-        try:
-            known = self.catalog.load("dataset", dataset.identifier)
-        except NotFound:
-            known = None
-        if known is not None and known.digest() == dataset.digest():
-            dataset.snapshot, dataset.version = known.snapshot, known.version  # type: ignore[attr-defined]
-            return
-        rows = self.rows(dataset.table, dataset.filter)
-        with self.stores.artifacts.writing() as writer:
-            data, ids, _ = validate.snapshot(self.stores, rows)
-            dataset.snapshot = writer.put(data)
-            writer.flush()
-            record, _ = self.stores.metadata.add_component(
-                dataset.type_id, dataset.identifier, digest=dataset.digest(),
-                spec=dataset.spec().model_dump(mode="json", by_alias=True, exclude_none=True),
-                artifacts=[dataset.snapshot, *ids],
-            )  # fmt: skip
-        dataset.version = record.version
-
 
 def _digest(kind: DataType | str) -> str:
     return kind if isinstance(kind, str) else kind.digest()
-
-
-__all__ = ["OUTPUTS", "Progress", "Upkeep"]

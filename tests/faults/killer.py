@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import superduper.upkeep as upkeep
+import superduper.runs as runs
 from superduper import Datalayer, DataType, Listener, Model, Table, superduper
 
 ROWS = 20
@@ -34,7 +34,7 @@ def note(path: str, text: str) -> None:
 
 def open_db(uri: str, folder: str) -> Datalayer:
     # A killed process's lock is waited for; a test has no ten seconds for each.
-    upkeep.LOCK_SECONDS = 0.6
+    runs.LOCK_SECONDS = 0.6
     return superduper(uri, artifact_store=f"filesystem://{folder}/artifacts", home=folder)
 
 

@@ -46,7 +46,7 @@ def bring_up(
         record = enter(record, Reason.TRAINING, version=model.version)
         word = "training" if model.training is not None else "fetching"
         reporter.progress(f"model/{record.name} {word}", 0, None)
-        db.upkeep.train(model)
+        db.upkeep.fitting.train(model)
         model = _load(db, record)
         did.append("trained" if model.training is not None else "fetched")
     record, predicted = _predict(db, record, model, enter, reporter)

@@ -90,3 +90,11 @@ def test_two_connections_share_jobs_statuses_and_locks(system: System, uri: str,
     store.release("gc", "one")
     assert other.acquire("gc", "two", 60)
     other.close()
+
+
+def test_the_holder_of_a_lock_is_known(store: MetaDataStore) -> None:
+    assert store.holder("predict") is None
+    assert store.acquire("predict", "one", 60)
+    assert store.holder("predict") == "one"
+    store.release("predict", "one")
+    assert store.holder("predict") is None

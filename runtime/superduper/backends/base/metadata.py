@@ -42,6 +42,7 @@ class ComponentRecord:
         return ComponentKey(self.type_id, self.identifier, self.version)
 
 
+JobKind = Literal["train", "predict", "validate"]
 JobPhase = Literal["Running", "Succeeded", "Failed"]
 
 
@@ -50,7 +51,7 @@ class JobRecord:
     """One run of a model: training, predicting or validating."""
 
     id: str
-    kind: Literal["train", "predict", "validate"]
+    kind: JobKind
     model: str
     version: int
     phase: JobPhase
@@ -134,6 +135,10 @@ class MetaDataStore(ABC):
     @abstractmethod
     def acquire(self, name: str, owner: str, seconds: float) -> bool:
         """Take the named lock for that time, or prolong it; False while another owner holds it."""
+
+    @abstractmethod
+    def holder(self, name: str) -> str | None:
+        """Who has the named lock at the moment, if anybody."""
 
     @abstractmethod
     def release(self, name: str, owner: str) -> None:

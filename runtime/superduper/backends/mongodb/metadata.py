@@ -211,6 +211,11 @@ class MongoMetaDataStore(MetaDataStore):
                 return False
             return True
 
+    def holder(self, name: str) -> str | None:
+        with self._database.translated():
+            found = self._collection("locks").find_one({"_id": name}, {"owner": 1})
+            return None if found is None else str(found["owner"])
+
     def release(self, name: str, owner: str) -> None:
         with self._database.translated():
             self._collection("locks").delete_one({"_id": name, "owner": owner})

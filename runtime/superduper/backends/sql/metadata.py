@@ -242,6 +242,10 @@ class SQLMetaDataStore(MetaDataStore):
 
         return self._write(compare_and_set)
 
+    def holder(self, name: str) -> str | None:
+        query = select(locks.c.owner).where(locks.c.name == name)
+        return self._read(lambda connection: connection.scalar(query))
+
     def release(self, name: str, owner: str) -> None:
         gone = delete(locks).where(locks.c.name == name, locks.c.owner == owner)
         self._write(lambda connection: connection.execute(gone))
