@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-PYTHON := .venv/bin/python
+PY := .venv/bin/python
 # More workers than processors only make the timed tests wait.
 WORKERS ?= 2
 # What to test, and further options for pytest: make test TESTS='tests/unit -k query'
@@ -18,25 +18,25 @@ quickstart: ## install what it takes, apply examples/01-digits, show the result
 	@.venv/bin/superduper apply -f examples/01-digits
 
 test: setup ## run all tests, on real servers that are started and stopped with them
-	@$(PYTHON) -m pytest -q -n $(WORKERS) $(TESTS)
+	@$(PY) -m pytest -q -n $(WORKERS) $(TESTS)
 
 lint: setup ## style, types, layers, file lengths, generated files
-	$(PYTHON) -m ruff check
-	$(PYTHON) -m ruff format --check
-	$(PYTHON) -m mypy
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
 	scripts/ci-file-lengths.sh
-	$(PYTHON) scripts/generate.py --check
+	$(PY) scripts/generate.py --check
 
 format: setup ## put the sources into shape
-	$(PYTHON) -m ruff check --fix
-	$(PYTHON) -m ruff format
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
 
 bench: setup ## measure, beside the raw floor of the same run
-	$(PYTHON) -m bench $(BENCH)
+	$(PY) -m bench $(BENCH)
 
 generate: setup ## write the generated files anew
-	$(PYTHON) scripts/generate.py
+	$(PY) scripts/generate.py
 
 lock: setup ## resolve requirements/*.txt anew, with hashes
 	rm -f requirements/*.txt

@@ -56,9 +56,14 @@ def _clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.upper().startswith("SUPERDUPER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SUPERDUPER_HOME", str(tmp_path))
+    read_settings_anew()
+
+
+def read_settings_anew() -> None:
+    """Settings that this process has read already are read again, after a change of the environment."""
     config = sys.modules.get("superduper.config")
     if config is not None and "CFG" in vars(config):
-        # The settings that an earlier test has read, in this process, are read anew; the object stays the one imported.
+        # The object stays the one that was imported.
         read, fresh = config.CFG, config.Settings()
         vars(read).update(vars(fresh))
         object.__setattr__(read, "__pydantic_fields_set__", set(fresh.model_fields_set))

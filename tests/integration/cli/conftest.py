@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from superduper.cli import main
+from tests.conftest import read_settings_anew
 
 DATALAYER = """
 apiVersion: superduper.io/v1alpha1
@@ -56,6 +57,7 @@ Cli = Callable[..., Said]
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SUPERDUPER_HOME", raising=False)
+    read_settings_anew()
 
     def call(*words: str, code: int = 0, stdin: str = "") -> Said:
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
