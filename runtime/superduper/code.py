@@ -12,8 +12,9 @@ import importlib.util
 import inspect
 import linecache
 import sys
+import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,27 @@ def describe(error: BaseException) -> str:
     """``ValueError: text``, in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def explain(error: BaseException) -> str:
+    """The error in one line, with the line of code that raised it; the first frame is ours and not looked at."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    where = f" (line {frames[-1].lineno} of {frames[-1].name})" if frames else ""
+    return describe(error) + where
+
+
+def misfit(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """``"; it takes (x, y)"`` where the function cannot be called with these arguments, or an empty text."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return ""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        names = [str(one.replace(annotation=inspect.Parameter.empty)) for one in signature.parameters.values()]
+        return f"; it takes ({', '.join(names)})"
+    return ""
 
 
 def _own_modules(value: Any) -> set[types.ModuleType]:

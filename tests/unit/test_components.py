@@ -14,7 +14,7 @@ from superduper.api.v1alpha1.model import Predict, Training, Validation
 from superduper.components.component import Component
 from superduper.components.listener import inputs_of
 from superduper.components.schema import infer
-from superduper.errors import ConfigError
+from superduper.errors import ConfigError, ModelError
 
 IMAGE = DataType("image", codec="image", encodable="lazy_artifact")
 SOURCE = Code(source="def f(x, info=None):\n    return x", callable="f")
@@ -184,6 +184,32 @@ def test_a_model_predicts_one_row_and_many() -> None:
     assert batched.predict(1) == 2
     assert batched.predict_batches([1, 2]) == [2, 3]
     assert batched.predict_batches([]) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        pytest.param((0,), "model 'm': ZeroDivisionError: .* \\(line [0-9]+ of inverse\\)", id="the code raises"),
+        pytest.param((1, 2), "model 'm': TypeError: .*it takes \\(x\\)", id="too many arguments"),
+        pytest.param((), "model 'm': TypeError: .*it takes \\(x\\)", id="too few arguments"),
+    ],
+)
+def test_what_a_model_raises_is_its_own_error_with_the_line(args: tuple[int, ...], words: str) -> None:
+    def inverse(x: int) -> float:
+        return 1 / x
+
+    with pytest.raises(ModelError, match=words) as caught:
+        Model("m", object=inverse).predict(*args)
+    assert caught.value.__cause__ is not None
+
+
+def test_of_many_rows_the_one_that_fails_is_named() -> None:
+    with pytest.raises(ModelError, match="model 'm', row 2: ZeroDivisionError"):
+        Model("m", object=lambda x: 1 / x).predict_batches([1, 2, 0])
+    with pytest.raises(ModelError, match="gave 1 outputs for 2 rows"):
+        Model("m", object=lambda xs: xs[:1], batched=True).predict_batches([1, 2])
+    with pytest.raises(ModelError, match="gave a int; batched, it must return a list"):
+        Model("m", object=len, batched=True).predict(1)
 
 
 def test_a_declared_output_is_the_same_in_model_and_predict() -> None:

@@ -65,7 +65,10 @@ def _of_row(db: Datalayer, model: Model, key: str) -> Any:
     if found is None:
         raise NotFound(f"table {spec.table!r} has no row {value!r}")
     positional, named = arguments(found, spec.call)
-    return db.predict(model.identifier, *positional, **named)
+    try:
+        return db.predict(model.identifier, *positional, **named)
+    except ModelError as error:
+        raise ModelError(f"row {value!r} of table {spec.table!r}: {error}") from error
 
 
 def _arguments(db: Datalayer, model: Model, given: tuple[str, ...]) -> list[Any]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from superduper import code as _code
 from superduper.components import parts
-from superduper.components.component import Component, Lookup
+from superduper.components.component import Component, Lookup, alone
 from superduper.components.datatype import DataType
 from superduper.components.listener import Listener
 from superduper.components.schema import field_spec, from_field_spec
-from superduper.errors import ConfigError, ModelError
+from superduper.errors import ConfigError, ModelError, SuperduperError
 
 if TYPE_CHECKING:
     from superduper.api.v1alpha1 import Code, ModelSpec
@@ -70,6 +70,8 @@ class Model(Component):
         self._fetch = fetch
         self.fitted: Any = None
         """The fitted model, or a handle of it, where the datalayer has one."""
+        self.whole = False
+        """It says all that there is to say, as a manifest does: without ``predict`` it has no listener of its name."""
         self._makes: tuple[dict[str, Any], str] | None = None
         self._function: Callable[..., Any] | None = None
 
@@ -114,19 +116,48 @@ class Model(Component):
         raise ModelError(f"the code {identifier} is in an artifact store; load the model through its datalayer")
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """The output for one row's inputs."""
+        """The output for one row's inputs. Raises ModelError, naming the line of the model's code that failed."""
         function, batched = self.function()
         if not batched:
-            return function(*args, **kwargs)
-        return function(*([value] for value in args), **{name: [value] for name, value in kwargs.items()})[0]
+            return self._called(function, "", *args, **kwargs)
+        columns = {name: [value] for name, value in kwargs.items()}
+        return self._listed(self._called(function, "", *([value] for value in args), **columns), 1)[0]
 
     def predict_batches(self, rows: Iterable[Any]) -> list[Any]:
-        """Outputs for many rows; each row is a value, or a tuple of positional inputs."""
+        """Outputs for many rows; each row is a value, or a tuple of positional inputs. Raises ModelError."""
         given = [row if isinstance(row, tuple) else (row,) for row in rows]
         function, batched = self.function()
         if not batched:
-            return [function(*row) for row in given]
-        return list(function(*(list(column) for column in zip(*given, strict=True)))) if given else []
+            return [self._called(function, f", row {place}", *row) for place, row in enumerate(given)]
+        if not given:
+            return []
+        columns = [list(column) for column in zip(*given, strict=True)]
+        return self._listed(self._called(function, "", *columns), len(given))
+
+    def _called(self, function: Callable[..., Any], where: str, *args: Any, **kwargs: Any) -> Any:
+        """What the user's code gives; what it raises is the model's error."""
+        try:
+            return function(*args, **kwargs)
+        except SuperduperError:
+            # A handle that cannot be read, say: that is no fault of the model's.
+            raise
+        except (Exception, SystemExit) as error:
+            text = f"model {self.identifier!r}{where}: {_code.explain(error)}"
+            raise ModelError(text + _code.misfit(function, args, kwargs)) from error
+
+    def _listed(self, outputs: Any, rows: int) -> list[Any]:
+        try:
+            found = list(outputs)
+        except TypeError as error:
+            raise ModelError(
+                f"model {self.identifier!r} gave a {type(outputs).__name__}; batched, it must return a list"
+            ) from error
+        if len(found) != rows:
+            text = (
+                f"model {self.identifier!r} gave {len(found)} outputs for {rows} rows; batched, it must give one a row"
+            )
+            raise ModelError(text)
+        return found
 
     # What it is run on
 
@@ -185,7 +216,7 @@ class Model(Component):
         self._makes = None if makes is None else (self._content(), makes)
 
     @classmethod
-    def from_spec(cls, spec: ModelSpec, *, lookup: Lookup, fetch: _code.Fetch | None = None) -> Model:
+    def from_spec(cls, spec: ModelSpec, *, lookup: Lookup = alone, fetch: _code.Fetch | None = None) -> Model:
         """The model that the spec says; ``lookup`` gives the DataType that it names."""
         output = spec.predict.output if spec.predict is not None else None
         return cls(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from superduper.backends.base.compute import Batch, Done, Outcome
-from superduper.code import describe, pickled
+from superduper.code import explain, pickled
 
 
 class Predictor:
@@ -33,7 +32,7 @@ class Predictor:
     def _one(self, key: Any, args: tuple[tuple[Any, ...], dict[str, Any]]) -> Outcome:
         try:
             return Outcome(key, self.function(*args[0], **args[1]))
-        except Exception as error:  # noqa: BLE001 - whatever the user's model raises is the row's error
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's model raises is the row's error
             return Outcome(key, error=explain(error))
 
     def _lists(self, keys: list[Any], args: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Outcome]:
@@ -44,7 +43,7 @@ class Predictor:
             values = list(self.function(*columns, **named))
             if len(values) != len(keys):
                 raise ValueError(f"the model gave {len(values)} outputs for {len(keys)} rows")
-        except Exception as error:  # noqa: BLE001 - as above
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
             if len(keys) == 1:
                 return [Outcome(keys[0], error=explain(error))]
             half = len(keys) // 2
@@ -56,10 +55,3 @@ def _unpickled(data: bytes) -> Predictor:
     import cloudpickle
 
     return Predictor(*cloudpickle.loads(data))
-
-
-def explain(error: BaseException) -> str:
-    """The error in one line, with the line of code that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    where = f" (line {frames[-1].lineno} of {frames[-1].name})" if frames else ""
-    return describe(error) + where

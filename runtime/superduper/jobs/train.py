@@ -10,7 +10,6 @@ from superduper import code
 from superduper.backends import registry
 from superduper.errors import ModelError, SuperduperError
 from superduper.jobs import reading
-from superduper.jobs.predictor import explain
 from superduper.jobs.reading import Rows
 from superduper.jobs.stores import Stores
 
@@ -44,8 +43,8 @@ def train(name: str, training: Training, stores: Stores, rows: Rows) -> tuple[by
     targets = data[len(fields) :]
     try:
         fitted = function(*positional, *targets, **named)
-    except Exception as error:
-        raise ModelError(f"model {name!r}: training on {seen} rows raised {explain(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise ModelError(f"model {name!r}: training on {seen} rows raised {code.explain(error)}") from error
     if fitted is None:
         raise ModelError(f"model {name!r}: training.object returned None; it must return the fitted model")
     return code.pickled(fitted), seen

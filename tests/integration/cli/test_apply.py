@@ -81,6 +81,20 @@ def test_rows_that_fail_make_the_model_partial_and_rerun_mends_them(cli: Cli, nu
     assert "10 of 10" in cli("rerun", "plus").out
 
 
+def test_predict_names_the_model_the_row_and_the_line_that_failed(cli: Cli, numbers: Path) -> None:
+    (numbers / "all.yaml").write_text(f"{DATALAYER}---{TABLE}---{PICKY}")
+    cli("apply", "-f", str(numbers))
+    asked = cli("predict", "plus", "3", code=1).err
+    assert asked.startswith("error: model 'plus': ZeroDivisionError: ")
+    assert "(line 2 of plus)" in asked
+    assert cli("predict", "plus", "--row", "r3", code=1).err.startswith(
+        "error: row 'r3' of table 'numbers': model 'plus'"
+    )
+    assert "TypeError" in (said := cli("predict", "plus", "1", "2", code=1).err)
+    assert "it takes (x)" in said
+    assert "fault of superduper" not in asked + said
+
+
 def test_a_failing_object_has_its_reason_and_others_go_on(cli: Cli, numbers: Path) -> None:
     other = TABLE.replace("name: numbers", "name: other").replace("numbers.jsonl", "nowhere.jsonl")
     on_other = MODEL.replace("name: plus", "name: late").replace("table: numbers", "table: other")
