@@ -13,7 +13,7 @@ from superduper.components.listener import Listener
 from superduper.components.model import Model
 from superduper.components.schema import storage
 from superduper.components.table import Table
-from superduper.errors import NotFound, SchemaMismatch
+from superduper.errors import ConfigError, NotFound, SchemaMismatch, nearest
 from superduper.retention import Retention
 from superduper.upkeep import Upkeep
 
@@ -38,8 +38,11 @@ class Applying:
             case Model():
                 new = self._model(component)
                 listener = component.listener()
-                new = (listener is not None and self._listener(listener)) or new
-                return new, self._run(component, [listener] if listener is not None else [], run)
+                if listener is not None:
+                    new = self._listener(listener) or new
+                elif component.whole:
+                    new = self._silence(component) or new
+                return new, self._run(component, None, run)
             case Dataset():
                 before = self.catalog.stores.metadata.versions("dataset", component.identifier)
                 self.upkeep.fitting.snapshot(component)
@@ -98,6 +101,7 @@ class Applying:
         return new
 
     def _listener(self, listener: Listener) -> bool:
+        self._refuse_unknown(listener)
         key = ComponentKey("model", listener.model.identifier, listener.model.version or 0)
         before = self.stores.metadata.versions("listener", listener.identifier)
         record, new = self.catalog.record(listener, [key])
@@ -108,27 +112,41 @@ class Applying:
                 self.upkeep.prune(listener)
         return new
 
+    def _refuse_unknown(self, listener: Listener) -> None:
+        """What it reads must be there: the table, and fields that the table declares."""
+        table = self.catalog.entry(listener.predict.table).table
+        names = [column.name for column in table.columns]
+        for field in listener.inputs.fields:
+            hint = nearest(field, names)
+            if field not in names and (hint or not self.stores.databackend.abilities.schemaless):
+                raise ConfigError(
+                    f"listener {listener.identifier!r}: table {table.name!r} has no field {field!r}{hint} "
+                    f"(fields: {', '.join(names)})"
+                )
+
     def _open_outputs(self, listener: Listener) -> None:
         """Outputs of a declared type have their table from the start, so that others can refer to it."""
-        if listener.datatype is not None and self._is_known(listener.predict.table):
+        if listener.datatype is not None:
             self.upkeep.open_ledger(listener, [])
 
-    def _is_known(self, table: str) -> bool:
-        try:
-            self.catalog.entry(table)
-        except NotFound:
+    def _silence(self, model: Model) -> bool:
+        """A manifest without ``predict`` takes away the listener of its name. Whether there was one."""
+        if not self.stores.metadata.versions("listener", model.identifier):
             return False
+        self.stores.metadata.remove_component("listener", model.identifier)
+        self.catalog.fresh()
         return True
 
-    def _run(self, model: Model, listeners: list[Listener], run: bool) -> list[JobRecord]:
+    def _run(self, model: Model, listeners: list[Listener] | None, run: bool) -> list[JobRecord]:
         """Train what is not trained, predict what is missing, measure what is not measured."""
         if not run or model.suspend:
             return []
-        if model.artifact is not None or (model.training is not None and self._is_known(model.training.table)):
+        if model.artifact is not None or (model.training is not None and self.catalog.has(model.training.table)):
             self.upkeep.fitting.train(model)
         jobs = []
-        for listener in listeners:
-            if listener.predict.trigger == "OnChange" and self._is_known(listener.predict.table):
+        # All that run the model, unless one was applied; as they are now that it is trained.
+        for listener in self.catalog.listeners_of(model.identifier) if listeners is None else listeners:
+            if listener.predict.trigger == "OnChange" and self.catalog.has(listener.predict.table):
                 if self.upkeep.ledger(listener) is None:
                     self._open_outputs(listener)
                 jobs += self.upkeep.run(listener)

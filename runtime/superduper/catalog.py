@@ -193,6 +193,14 @@ class Catalog:
             entries[name] = made
         return made
 
+    def has(self, name: str) -> bool:
+        """Whether there is a table, or outputs, of that name."""
+        try:
+            self.entry(name)
+        except NotFound:
+            return False
+        return True
+
     def _table(self, name: str) -> Entry:
         try:
             component = self.load("table", name)
@@ -273,6 +281,13 @@ class Catalog:
                 found.setdefault(self._named(listener.predict.table), []).append(listener)
             now.listeners = known = found
         return known.get(self._named(table), [])
+
+    def listeners_of(self, model: str) -> list[Listener]:
+        """Listeners that run the model."""
+        self.listeners("")
+        return [
+            each for table in (self._known.listeners or {}).values() for each in table if each.model.identifier == model
+        ]
 
     def _named(self, table: str) -> str:
         """``outputs.m`` by the name of the table that it is."""

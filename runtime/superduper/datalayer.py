@@ -150,7 +150,9 @@ class Datalayer:
             return DataType.from_spec(spec, fetch=self.artifacts.get)  # type: ignore[arg-type]
         if isinstance(object, api.Table):
             return Table.from_spec(spec, lookup=self._catalog.load)  # type: ignore[arg-type]
-        return Model.from_spec(spec, lookup=self._catalog.load, fetch=self.artifacts.get)  # type: ignore[arg-type]
+        model = Model.from_spec(spec, lookup=self._catalog.load, fetch=self.artifacts.get)  # type: ignore[arg-type]
+        model.whole = True
+        return model
 
     def show(self, type_id: str | None = None, identifier: str | None = None, version: int | None = None) -> Any:
         """All components; the identifiers of a type; the versions of one; or the record of a version.

@@ -18,6 +18,7 @@ from superduper.query.parse import parse_filter
 from superduper.runs import Runs
 
 if TYPE_CHECKING:
+    from superduper.api.v1alpha1.model import Training
     from superduper.jobs.stores import Stores
 
 
@@ -36,6 +37,8 @@ class Fitting:
             return False
         if model.training is None and model.artifact is None:
             return False
+        if model.training is not None and not self._has_rows(model.training):
+            return False
         with self.runs.lock(f"train:{model.identifier}"):
             # Another process may have done it while this one waited.
             known = None if again else self.catalog.fitted_id(model.identifier, model.makes())
@@ -45,6 +48,10 @@ class Fitting:
             report, _ = self.runs.job("train", model, lambda: self._fit(model), announce=model.training is not None)
         self.catalog.fresh()
         return report.done > 0
+
+    def _has_rows(self, training: Training) -> bool:
+        rows = self.catalog.rows(training.table, training.filter)
+        return any(batch for batch in self.stores.databackend.select(rows.table, rows.select((), limit=1)))
 
     def _fit(self, model: Model) -> Report:
         if model.training is not None:
@@ -87,14 +94,14 @@ class Fitting:
         found: dict[str, float] = {}
 
         def measure() -> Report:
-            values, seen = validate.validate(
+            values, seen, failed = validate.validate(
                 model.identifier, predictor, self.stores, rows, inputs, spec.target, metrics, pinned
             )
             found.update(values)
-            return Report(done=seen)
+            return Report(done=seen, failed=failed)
 
         report, _ = self.runs.job("validate", model, measure, announce=True)
-        return {"metrics": found, "rows": report.done, "dataset": spec.dataset}
+        return {"metrics": found, "rows": report.done, "failed": report.failed, "dataset": spec.dataset}
 
     def _metric(self, name: str) -> Any:
         try:

@@ -27,6 +27,7 @@ class Removal:
     def remove(self, type_id: str, identifier: str, version: int | None = None, *, force: bool = False) -> None:
         """Forget one version, or all. Raises NotFound, or InUse unless ``force`` takes along what needs it."""
         component = self.catalog.load(type_id, identifier, version)
+        self._refuse_current(component, version)
         if isinstance(component, Table) and self._is_last(component, version):
             self._refuse_while_read(component, force=force)
         for parent in self.stores.metadata.parents(type_id, identifier, version):
@@ -42,6 +43,15 @@ class Removal:
         if last and isinstance(component, Listener) and component.model.deletion_policy == "Delete":
             self._drop_outputs(component)
         self.catalog.fresh()
+
+    def _refuse_current(self, component: Component, version: int | None) -> None:
+        """Its number would be given again, and one number would then mean two things in the record of jobs."""
+        versions = self.stores.metadata.versions(component.type_id, component.identifier)
+        if version is not None and len(versions) > 1 and version == versions[-1]:
+            raise InUse(
+                f"{component.type_id} {component.identifier!r}: version {version} is the current one; apply what should "
+                "take its place, or remove the component with all its versions"
+            )
 
     def _is_last(self, component: Component, version: int | None) -> bool:
         return version is None or len(self.stores.metadata.versions(component.type_id, component.identifier)) <= 1

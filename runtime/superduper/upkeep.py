@@ -166,12 +166,7 @@ class Upkeep:
         listeners = self.catalog.listeners(table)
         # A row of that key may have been there before, and gone past us: its results are not the new row's.
         self.mark(listeners, keys)
-        return [
-            job
-            for listener in listeners
-            if listener.predict.trigger == "OnChange"
-            for job in self._run_after(listener, keys)
-        ]
+        return self.rerun(listeners, keys)
 
     def concerned(self, table: str, fields: frozenset[str] | None = None) -> list[Listener]:
         """Listeners whose inputs or filter read one of these fields (None: any)."""
@@ -226,17 +221,10 @@ class Upkeep:
 
     def coverage(self, listener: Listener) -> Coverage:
         """How far it is."""
-        rows = self.catalog.rows(listener.predict.table, listener.predict.filter) if self._known(listener) else None
-        if rows is None:
+        if not self.catalog.has(listener.predict.table):
             return Coverage(0, 0, 0)
+        rows = self.catalog.rows(listener.predict.table, listener.predict.filter)
         return predict.coverage(rows, self.ledger(listener), self.key(listener), self.stores)
-
-    def _known(self, listener: Listener) -> bool:
-        try:
-            self.catalog.entry(listener.predict.table)
-        except NotFound:
-            return False
-        return True
 
 
 def _digest(kind: DataType | str) -> str:

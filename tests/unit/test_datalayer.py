@@ -11,6 +11,7 @@ import pytest
 
 from superduper import Datalayer, Dataset, DataType, Listener, Metric, Model, ObjectModel, Table, superduper
 from superduper.api.v1alpha1 import Code
+from superduper.api.v1alpha1 import Model as ModelObject
 from superduper.api.v1alpha1.model import Predict, Training, Validation
 from superduper.errors import ConfigError, InUse, ModelError, NotFound, QueryError, SuperduperError
 
@@ -332,10 +333,12 @@ def test_training_waits_for_rows_and_happens_once(db: Datalayer) -> None:
         training=training,
         predict=Predict(table="t", inputs=["x"], output={"type": "float"}),
     )
+    with pytest.raises(NotFound, match="no table 't'"):
+        db.apply(made)
+    db.apply(Table("t", fields={"x": "int", "y": "int"}))
     db.apply(made)
     with pytest.raises(ModelError, match="not trained"):
         db.predict("m", 1)
-    db.apply(Table("t", fields={"x": "int", "y": "int"}))
     db["t"].insert_many([{"id": f"r{n}", "x": n, "y": 2} for n in range(4)]).execute()
     db.apply(made)
     assert outputs(db) == {f"r{n}": 2.0 + n for n in range(4)}
@@ -472,3 +475,57 @@ def test_threads_insert_read_and_apply_at_once(rows: Datalayer) -> None:
     assert failures == []
     assert rows["t"].count_documents().execute() == 10 + 3 * 15
     assert rows.show("model", "m2") == list(range(8))
+
+
+def test_a_listener_reads_fields_that_are_there(db: Datalayer) -> None:
+    db.insert("t", [{"id": "1", "price": 1}])
+    with pytest.raises(ConfigError, match=r"has no field 'prise'; did you mean 'price'\?"):
+        db.apply(Listener(ObjectModel("m", object=lambda x: x), key="prise", select=db["t"].find()))
+
+
+def test_a_model_that_exits_fails_its_row_only(db: Datalayer) -> None:
+    def leaves(x: int) -> int:
+        if x == 2:
+            raise SystemExit(3)
+        return x
+
+    db.insert("t", [{"id": str(n), "x": n} for n in range(4)])
+    db.apply(Listener(ObjectModel("m", object=leaves, datatype="int"), key="x", select=db["t"].find()))
+    assert [error["row"] for error in db.errors("m")] == ["2"]
+    assert db.coverage("m").done == 3
+
+
+def test_a_changed_model_runs_again_wherever_it_listens(db: Datalayer) -> None:
+    db.insert("t", [{"id": "1", "x": 1}])
+    db.apply(Listener(ObjectModel("m", object=lambda x: x + 1, datatype="int"), key="x", select=db["t"].find()))
+    db.apply(ObjectModel("m", object=lambda x: x + 2, datatype="int"))
+    assert [row["_outputs"] for row in db["t"].find().outputs("m").execute()] == [{"m": 3}]
+
+
+def test_the_current_version_is_not_removed_alone(db: Datalayer) -> None:
+    for step in (1, 2):
+        db.apply(ObjectModel("m", object=lambda x, step=step: x + step))
+    with pytest.raises(InUse, match="version 1 is the current one"):
+        db.remove("model", "m", 1)
+    db.remove("model", "m", 0)
+    assert db.show("model", "m") == [1]
+
+
+def test_validation_leaves_out_rows_that_fail_and_counts_them(db: Datalayer) -> None:
+    db.insert("t", [{"id": str(n), "x": n, "y": 12 // n if n else 0} for n in range(4)])
+    validation = {"table": "t", "inputs": ["x"], "target": "y", "metrics": ["accuracy"]}
+    db.apply(Model("m", object=lambda x: 12 // x, validation=validation))
+    assert db.validate("m") == {"accuracy": 1.0}
+    assert db.metadata.status("model", "m")["validation"]["failed"] == 1
+    db.apply(Model("m", object=lambda x: x / 0, validation=validation))
+    with pytest.raises(ModelError, match="failed on each row, as on '0': ZeroDivisionError"):
+        db.validate("m")
+
+
+def test_a_manifest_without_predict_takes_the_listener_away(db: Datalayer) -> None:
+    db.insert("t", [{"id": "1", "x": 1}])
+    spec = {"object": {"module": "math", "callable": "sqrt"}, "datalayerRef": {"name": "d"}}
+    predict = {"table": "t", "inputs": ["x"], "output": {"type": "float"}}
+    for given, listeners in (({**spec, "predict": predict}, ["m"]), (spec, [])):
+        db.apply(ModelObject.model_validate({"metadata": {"name": "m"}, "spec": given}))
+        assert db.show("listener") == listeners

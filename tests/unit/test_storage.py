@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ URIS = ["sqlite://s.db", "mongomock://s"]
 
 
 @pytest.fixture(params=URIS)
-def db(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Datalayer:
+def db(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Datalayer]:
     monkeypatch.chdir(tmp_path)
-    return superduper(request.param, artifact_store="filesystem://./artifacts")
+    with superduper(request.param, artifact_store="filesystem://./artifacts") as db:
+        yield db
 
 
 def table(kind: DataType | str) -> Table:
@@ -116,17 +118,17 @@ def test_a_store_is_not_collected_while_another_datalayer_uses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    one, two = superduper("sqlite://one.db"), superduper("sqlite://two.db")
-    for db in (one, two):
-        db.apply(table(own("a", "artifact")))
-        db.insert("t", [{"id": "1", "x": db.databackend.uri}])
-    with pytest.raises(InUse, match=r"two\.db"):
-        one.gc(window=0)
-    assert one.gc(window=0, also=[two]).removed == 0
-    one.drop(force=True)
-    assert values(two) == {"1": two.databackend.uri}
-    assert two.gc(window=0).removed > 0
-    assert values(two) == {"1": two.databackend.uri}
+    with superduper("sqlite://one.db") as one, superduper("sqlite://two.db") as two:
+        for db in (one, two):
+            db.apply(table(own("a", "artifact")))
+            db.insert("t", [{"id": "1", "x": db.databackend.uri}])
+        with pytest.raises(InUse, match=r"two\.db"):
+            one.gc(window=0)
+        assert one.gc(window=0, also=[two]).removed == 0
+        one.drop(force=True)
+        assert values(two) == {"1": two.databackend.uri}
+        assert two.gc(window=0).removed > 0
+        assert values(two) == {"1": two.databackend.uri}
 
 
 def test_a_lost_payload_is_named(db: Datalayer, tmp_path: Path) -> None:

@@ -49,10 +49,6 @@ class GcReport:
     def found(self) -> int:
         return self.live + self.removed
 
-    @property
-    def found_bytes(self) -> int:
-        return self.live_bytes + self.removed_bytes
-
 
 class Upkeep:
     """Holds the mark of the one process that may remove objects. Raises InUse where another does."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from superduper import code as _code
+from superduper.errors import NotFound
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 Lookup = Callable[[str, str], "Component"]
 """Gives the component of a type and identifier, as it stands in the datalayer."""
+
+
+def alone(type_id: str, identifier: str) -> Component:
+    """The lookup of a spec that stands by itself. Raises NotFound: what it names is in a datalayer."""
+    raise NotFound(f"the spec names the {type_id} {identifier!r}, which is in a datalayer; give lookup=db.load")
 
 
 class Component(ABC):

@@ -96,11 +96,6 @@ class DataType(Component):
         return self.encodable in ("file", "lazy_file")
 
     @property
-    def is_lazy(self) -> bool:
-        """The payload is loaded on ``unpack`` only."""
-        return self.encodable.startswith("lazy_")
-
-    @property
     def column_type(self) -> ColumnType:
         """Type of the column that holds the value or its reference."""
         if self.is_artifact or self.is_file:

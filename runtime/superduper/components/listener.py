@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from superduper.components.component import Component, Lookup
+from superduper.components.component import Component, Lookup, alone
 from superduper.components.schema import from_field_spec
 from superduper.errors import ConfigError
 
@@ -93,8 +93,10 @@ class Listener(Component):
         return ListenerSpec(identifier=self.identifier, model=self.model.identifier, predict=self.predict)
 
     @classmethod
-    def from_spec(cls, spec: ListenerSpec, *, model: Model, lookup: Lookup) -> Listener:
-        """The listener that the spec says, of that model; ``lookup`` gives the DataType that it names."""
+    def from_spec(cls, spec: ListenerSpec, *, model: Model | None = None, lookup: Lookup = alone) -> Listener:
+        """The listener that the spec says; ``lookup`` gives the model, unless given, and the DataType that it names."""
+        model = lookup("model", spec.model) if model is None else model  # type: ignore[assignment]
+        assert model is not None
         output = spec.predict.output
         datatype = None if output is None else from_field_spec(output, lookup)
         return cls(model, identifier=spec.identifier, predict=spec.predict, datatype=datatype)

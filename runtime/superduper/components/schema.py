@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_args
 
-from superduper.components.component import Component, Lookup
+from superduper.components.component import Component, Lookup, alone
 from superduper.components.datatype import DataType
 from superduper.errors import ConfigError, nearest
 from superduper.query.tables import RESERVED, Column, ColumnType, TableDef
@@ -43,7 +43,7 @@ class Schema(Component):
         return SchemaSpec(identifier=self.identifier, fields=field_specs(self.fields))
 
     @classmethod
-    def from_spec(cls, spec: SchemaSpec, *, lookup: Lookup) -> Schema:
+    def from_spec(cls, spec: SchemaSpec, *, lookup: Lookup = alone) -> Schema:
         """The schema that the spec says; ``lookup`` gives the data types that it names."""
         return cls(spec.identifier or "", from_field_specs(spec.fields, lookup))
 

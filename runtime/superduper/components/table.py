@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from superduper.components.component import Component, Lookup
+from superduper.components.component import Component, Lookup, alone
 from superduper.components.schema import Schema, field_specs, from_field_specs
 from superduper.errors import ConfigError
 from superduper.query.tables import TableDef
@@ -67,7 +67,7 @@ class Table(Component):
         )
 
     @classmethod
-    def from_spec(cls, spec: TableSpec, *, lookup: Lookup) -> Table:
+    def from_spec(cls, spec: TableSpec, *, lookup: Lookup = alone) -> Table:
         """The table that the spec says; ``lookup`` gives the data types that its fields name."""
         identifier = spec.identifier or ""
         schema = Schema(spec.schema_name or identifier, from_field_specs(spec.fields, lookup))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from superduper.backends.base.compute import Batch
+from superduper.backends.base.compute import Batch, Outcome
 from superduper.errors import ModelError
 from superduper.jobs import reading
 from superduper.jobs.predictor import Predictor
@@ -31,8 +31,13 @@ def validate(
     target: str,
     metrics: Mapping[str, Score],
     pinned: bytes | None = None,
-) -> tuple[dict[str, float], int]:
-    """The value of each metric, and over how many rows. Raises ModelError, naming the first row that fails."""
+) -> tuple[dict[str, float], int, int]:
+    """The value of each metric, over how many rows, and how many more failed: these are left out of the measure.
+
+    Targets and predictions are held together: a metric is a function of all of them. Raises ModelError where every
+    row fails.
+    """
+    failures: list[Outcome] = []
     targets: dict[Any, Any] = {}
     predictions: dict[Any, Any] = {}
     fields = (*inputs.fields, target)
@@ -50,13 +55,18 @@ def validate(
     for done in stores.compute.map(predictor, given()):
         for outcome in done.outcomes:
             if outcome.error is not None:
-                raise ModelError(f"model {name!r}: validation failed on row {outcome.key!r}: {outcome.error}")
-            predictions[outcome.key] = outcome.value
+                failures.append(outcome)
+            else:
+                predictions[outcome.key] = outcome.value
     if not targets:
         raise ModelError(f"model {name!r}: no row of table {rows.table.name!r} passes the filter of validation")
+    if not predictions:
+        first = failures[0]
+        raise ModelError(f"model {name!r}: validation failed on each row, as on {first.key!r}: {first.error}")
     # Outcomes come in any order: paired by key, in the order of the targets.
-    answers, given_back = list(targets.values()), [predictions[key] for key in targets]
-    return {metric: score(answers, given_back) for metric, score in metrics.items()}, len(targets)
+    measured = [key for key in targets if key in predictions]
+    answers, given_back = [targets[key] for key in measured], [predictions[key] for key in measured]
+    return {metric: score(answers, given_back) for metric, score in metrics.items()}, len(measured), len(failures)
 
 
 def snapshot(stores: Stores, rows: Rows) -> tuple[bytes, list[str], int]:
