@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from superduper.applying import Applying
 from superduper.artifacts import Artifacts
@@ -28,6 +28,7 @@ from superduper.syncing import Synced, Syncing
 from superduper.upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from superduper.api.v1alpha1 import Object
     from superduper.artifacts.gc import GcReport
     from superduper.artifacts.verify import Damage
     from superduper.backends.base.artifacts import ArtifactStore
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from superduper.components.schema import Schema
     from superduper.config import Settings
     from superduper.jobs.predict import Coverage
+
+C = TypeVar("C", bound=Component)
 
 
 class Datalayer:
@@ -110,23 +113,30 @@ class Datalayer:
 
     # Components
 
-    def apply(self, component: Any, *, run: bool = True) -> Any:
+    @overload
+    def apply(self, component: C, *, run: bool = True) -> C: ...
+    @overload
+    def apply(self, component: Object, *, run: bool = True) -> Component: ...
+    @overload
+    def apply(self, component: Sequence[Component | Object], *, run: bool = True) -> list[Component]: ...
+
+    def apply(self, component: Component | Object | Sequence[Component | Object], *, run: bool = True) -> Any:
         """Bring a component (or several, or an object of the API) in, and do what follows from it.
 
         What is the same already is left alone. Gives back the component. ``run=False`` trains and predicts nothing.
         """
-        if isinstance(component, (list, tuple)):
+        if isinstance(component, Sequence):
             return [self.apply(part, run=run) for part in component]
         self._fresh()
         made = component if isinstance(component, Component) else self.from_object(component)
         self._applying.apply(made, run=run)
         return made
 
-    def add(self, component: Any) -> Any:
+    def add(self, component: C) -> C:
         """The same as ``apply``."""
         return self.apply(component)
 
-    def replace(self, component: Component, *, upsert: bool = False) -> Any:
+    def replace(self, component: C, *, upsert: bool = False) -> C:
         """Put a component in the place of one of the same type and name. Raises NotFound unless ``upsert``."""
         if not upsert and not self.metadata.versions(component.type_id, component.identifier):
             known = [name for _, name in self.metadata.components(component.type_id)]
@@ -136,7 +146,7 @@ class Datalayer:
             )
         return self.apply(component)
 
-    def from_object(self, object: Any) -> Component:
+    def from_object(self, object: Object) -> Component:
         """The component that an object of the API (DataType, Table, Model) says."""
         from superduper.api import v1alpha1 as api
         from superduper.components.datatype import DataType
