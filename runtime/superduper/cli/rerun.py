@@ -20,18 +20,19 @@ from superduper.cli.progress import reporter
 @click.pass_obj
 def rerun(run: Run, model: str, errors: bool, full: bool, datalayer: str | None, uri: str | None, json_: bool) -> int:
     """Compute a model's missing outputs, whatever its trigger. Exits with 1 if rows failed."""
-    from superduper.embedded.models import covered, refresh
+    from superduper.embedded.models import covered, predicted, refresh
 
     with target(run, "Model", model, datalayer, uri) as found, reporter(json=json_) as told:
         what = f"model/{model} predicting"
         found.db.upkeep.progress = lambda _, done, failed, total: told.progress(what, done, total, failed)
         jobs = found.db.run(found.identifier, retry=errors, full=full)
         coverage = found.db.coverage(found.identifier)
-        rows = sum(job.rows for job in jobs if job.model == found.identifier)
+        failed = sum(job.failed for job in jobs if job.model == found.identifier)
+        rows = sum(job.rows for job in jobs if job.model == found.identifier) - failed
         if found.record is not None:
             record = refresh(found.db, found.record)
             found.home.state.put(record)
-        told.say(f"model/{model}: predicted {rows:,} rows; {covered(coverage)}")
+        told.say(f"model/{model}: {predicted(rows, failed, model)}; {covered(coverage)}")
         if json_:
             ready = condition(record)[0] == "True" if found.record is not None else not coverage.failed
             json_line(

@@ -96,8 +96,10 @@ def _predict(db: Datalayer, record: Record, model: Model, enter: Enter, reporter
         jobs = db.run(record.identifier)
     finally:
         db.upkeep.progress = outer
-    rows = sum(job.rows for job in jobs if job.kind == "predict" and job.model == record.identifier)
-    return record, [f"predicted {rows:,} rows" if rows else "results kept, their inputs had not changed"]
+    done = [job for job in jobs if job.kind == "predict" and job.model == record.identifier]
+    rows, failed = sum(job.rows for job in done), sum(job.failed for job in done)
+    text = predicted(rows - failed, failed, record.name)
+    return record, [text if rows else "results kept, their inputs had not changed"]
 
 
 def _measure(
@@ -146,6 +148,12 @@ def _observed(db: Datalayer, record: Record, model: Model) -> Record:
     if coverage.pending and model.predict_spec.trigger == "Manual":
         text += f"; superduper rerun {record.name} computes them"
     return observe(record, "Ready", Reason.AVAILABLE, text, **fields)
+
+
+def predicted(rows: int, failed: int, model: str) -> str:
+    """``predicted 16 rows, failed 4 (see superduper errors NAME)``: what one run did."""
+    text = f"predicted {rows:,} rows"
+    return f"{text}, failed {failed:,} (see superduper errors {model})" if failed else text
 
 
 def covered(coverage: Coverage) -> str:

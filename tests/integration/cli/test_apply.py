@@ -81,6 +81,42 @@ def test_rows_that_fail_make_the_model_partial_and_rerun_mends_them(cli: Cli, nu
     assert "10 of 10" in cli("rerun", "plus").out
 
 
+def test_what_failed_is_told_beside_what_was_predicted(cli: Cli, numbers: Path) -> None:
+    (numbers / "all.yaml").write_text(f"{DATALAYER}---{TABLE}---{PICKY}")
+    assert "predicted 9 rows, failed 1 (see superduper errors plus)" in cli("apply", "-f", str(numbers)).out
+    bad, good = ["--set", "id=bad", "--set", "x=3"], ["--set", "id=good", "--set", "x=4"]
+    said = cli("insert", "numbers", *bad, code=1)
+    assert "1 rows inserted (bad)" in said.out
+    assert "model/plus: predicted 0 rows, failed 1 (see superduper errors plus)" in said.out
+    assert (
+        "10 of 12 rows predicted, 2 failed" in cli("insert", "numbers", *good).out + cli("get", "mdl", "-o", "wide").out
+    )
+    text = '{"id": "a", "x": 3}\n{"id": "b", "x": 5}\n'
+    told = json.loads(cli("insert", "numbers", "-f", "-", "--json", stdin=text, code=1).out)
+    assert (told["inserted"], told["predicted"], told["failed"], told["errors"]) == (2, {"plus": 1}, {"plus": 1}, {})
+    assert "predicted 0 rows, failed 3" in cli("rerun", "plus", "--errors", code=1).out
+
+
+def test_a_file_of_rows_is_inserted_whole_or_not_at_all(
+    cli: Cli, numbers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("apply", "-f", str(numbers))
+    lines = [f'{{"id": "n{number}", "x": {number}}}\n' for number in range(1000)]
+    file = numbers / "many.jsonl"
+    file.write_text("".join([*lines[:700], '{"id": "bad", "x": "many"}\n', *lines[700:]]))
+    said = cli("insert", "numbers", "-f", str(file), code=1)
+    assert said.err.startswith(f"error: {file}:701: field 'x': 'many' is no int")
+    assert cli("query", "numbers", "--count").out.strip() == "10"
+    file.write_text("".join(lines))
+    with monkeypatch.context() as bound:
+        bound.setattr("superduper.cli.insert.ROWS", 999)
+        said = cli("insert", "numbers", "-f", str(file), code=1)
+    assert "nothing was inserted: one insert takes at most 999 rows" in said.err
+    assert cli("query", "numbers", "--count").out.strip() == "10"
+    assert "model/plus: predicted 1,000 rows" in cli("insert", "numbers", "-f", str(file)).out
+    assert "no rows in it" in cli("insert", "numbers", "-f", "-", code=1).err
+
+
 def test_predict_names_the_model_the_row_and_the_line_that_failed(cli: Cli, numbers: Path) -> None:
     (numbers / "all.yaml").write_text(f"{DATALAYER}---{TABLE}---{PICKY}")
     cli("apply", "-f", str(numbers))
