@@ -19,6 +19,7 @@ from superduper.jobs.ledger import OUTPUT, Ledger
 from superduper.query.ast import And, Compare, Exists, Filter, In, Select
 from superduper.query.builder import BulkWrite, Count, Delete, Distinct, Find, Insert, Replace, UpdateQuery
 from superduper.query.native import Native, steps_of, table_of
+from superduper.query.tables import READ_ALONG
 from superduper.query.visit import leaves, map_update, map_values
 from superduper.upkeep import Upkeep
 
@@ -249,6 +250,9 @@ class Execution:
             raise QueryError(
                 f"field {entry.table.primary_key!r} is the primary key and cannot be changed; insert a new row"
             )
+        for name in fields.intersection(READ_ALONG):
+            if name != "_fold" or name not in query.update.set:
+                raise QueryError(f"field {name!r} is superduper's own: of such only '_fold' can be changed, by $set")
         for name in (*query.update.inc, *query.update.push):
             if name.partition(".")[0] in entry.codec.schema.fields and name in entry.codec.reference_fields:
                 raise QueryError(f"field {name!r} is kept in the artifact store: use $set with the whole value")

@@ -14,7 +14,7 @@ from superduper.components.datatype import DataType
 from superduper.components.schema import Schema
 from superduper.document import Document, Encoded, LazyArtifact, LazyFile, Place, Source, as_given
 from superduper.errors import ArtifactError, DecodeError, EncodeError, SchemaMismatch, SuperduperError, nearest
-from superduper.query.tables import RESERVED, TableDef
+from superduper.query.tables import FOLDS, READ_ALONG, RESERVED, TableDef
 
 if TYPE_CHECKING:
     from superduper.artifacts.writer import Writer
@@ -85,13 +85,14 @@ class RowCodec:
         key_name = self.table.primary_key
         plain: Row = {}
         if key_name not in row:
+            self._refuse_read_along(position, row)
             plain[key_name] = self._new_key(position)
         name = ""
         try:
             for name, value in row.items():
                 encode = encoders.get(name)
                 if encode is None:
-                    if name not in RESERVED:
+                    if name not in READ_ALONG:
                         plain[name] = self._undeclared(name, value)
                 elif value is None:
                     plain[name] = None
@@ -107,14 +108,33 @@ class RowCodec:
                 f"table {self.table.name!r}, row {position}, field {key_name!r}: a primary key cannot be null"
             )
         given = row.get("_fold")
-        plain["_fold"] = given if given in ("train", "valid") else fold(key, self.valid)
+        if given is not None and given not in FOLDS:
+            raise self._no_fold(given, f"row {position} ({key!r})")
+        plain["_fold"] = fold(key, self.valid) if given is None else given
         return plain
+
+    def _no_fold(self, given: Any, where: str) -> SchemaMismatch:
+        return SchemaMismatch(
+            f"table {self.table.name!r}, {where}: '_fold' is 'train' or 'valid', not {given!r}"
+            f"{nearest(str(given), FOLDS)}; leave it out to have it chosen by the key"
+        )
+
+    def _refuse_read_along(self, position: int, row: Mapping[str, Any]) -> None:
+        """What superduper or MongoDB writes is let go where a row was read, which its key tells; else it is a slip."""
+        for name in READ_ALONG:
+            if name in row and name != "_fold":
+                raise SchemaMismatch(
+                    f"table {self.table.name!r}, row {position}: {name!r} is not kept, and the primary key "
+                    f"{self.table.primary_key!r} is not given; name your field otherwise, or give {self.table.primary_key!r}"
+                )
 
     def value(self, name: str, value: Any, writer: Writer) -> Any:
         """One field's value as it is stored: for updates."""
         encode = self._encoders.get(name)
         try:
             if encode is None:
+                if name == "_fold" and value not in FOLDS:
+                    raise self._no_fold(value, "update")
                 return value if name == "_fold" else self._undeclared(name, value)
             return None if value is None else encode(value, writer)
         except SuperduperError as error:

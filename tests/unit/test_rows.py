@@ -135,3 +135,17 @@ def test_two_data_types_of_one_name_with_other_content_are_two(source: Source) -
     with pytest.raises(SuperduperError):
         through(codec({"x": first}), source, {"id": "a", "x": 5})
     assert through(codec({"x": first}), source, {"id": "a", "x": b"5"})[0]["x"] == b"5"
+
+
+@pytest.mark.parametrize("name", ["_id", "_outputs", "_schema", "_blobs"])
+def test_what_is_not_kept_is_refused_unless_the_row_was_read(source: Source, name: str) -> None:
+    for rows in (codec({"x": "int"}), codec({"x": "int"}, schemaless=True)):
+        with pytest.raises(SchemaMismatch, match=f"row 0: '{name}' is not kept, and the primary key 'id' is not given"):
+            through(rows, source, {name: "9", "x": 1})
+        (row,) = through(rows, source, {"id": "a", name: "9", "x": 1})
+        assert name not in row
+
+
+def test_a_fold_that_is_none_of_the_two_is_refused(source: Source) -> None:
+    with pytest.raises(SchemaMismatch, match=r"row 0 \('a'\): '_fold' is 'train' or 'valid', not 'vald'; did you mean"):
+        through(codec({}), source, {"id": "a", "_fold": "vald"})

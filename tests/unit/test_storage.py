@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from superduper import Datalayer, DataType, Listener, Model, ObjectModel, Schema, Table, superduper
-from superduper.errors import ArtifactMissing, InUse, NotFound, SchemaMismatch
+from superduper.errors import ArtifactMissing, InUse, NotFound, QueryError, SchemaMismatch
 
 URIS = ["sqlite://s.db", "mongomock://s"]
 
@@ -175,3 +175,35 @@ def test_dropped_means_empty_and_ready(db: Datalayer) -> None:
         list(db["n"].find().execute())
     db.insert("n", [{"id": "1", "x": 2}])
     assert db["n"].count_documents().execute() == 1
+
+
+@pytest.mark.parametrize(
+    "update",
+    [{"$set": {"_schema": "x"}}, {"$set": {"_id": "x"}}, {"$unset": {"_fold": ""}}, {"$set": {"_outputs.m": 1}}],
+)
+def test_what_superduper_writes_is_not_updated_by_hand(db: Datalayer, update: Any) -> None:
+    db.apply(table("int"))
+    db.insert("t", [{"id": "a", "x": 1}])
+    with pytest.raises(QueryError, match="superduper's own: of such only '_fold'"):
+        db["t"].update_many({}, update).execute()
+
+
+def test_a_fold_is_set_to_one_of_the_two(db: Datalayer) -> None:
+    db.apply(table("int"))
+    db.insert("t", [{"id": "a", "x": 1}])
+    with pytest.raises(SchemaMismatch, match="'_fold' is 'train' or 'valid', not 'x'"):
+        db["t"].update_many({}, {"$set": {"_fold": "x"}}).execute()
+    db["t"].update_many({}, {"$set": {"_fold": "valid"}}).execute()
+    assert db["t"].find_one().execute()["_fold"] == "valid"
+
+
+def test_a_document_that_was_read_may_be_inserted_and_put_back(db: Datalayer) -> None:
+    db.apply(table("int"))
+    db.apply(Listener(ObjectModel("m", object=lambda x: x + 1), key="x", select=db["t"]))
+    db.insert("t", [{"id": "a", "x": 1}])
+    (read,) = db["t"].outputs("m").execute()
+    assert read["_outputs"] == {"m": 2}
+    db["t"].replace_one({"id": "a"}, {**read, "x": 5}).execute()
+    db.insert("t", [{**read, "id": "b"}])
+    assert values(db) == {"a": 5, "b": 1}
+    assert {row["id"]: row["_outputs"]["m"] for row in db["t"].outputs("m").execute()} == {"a": 6, "b": 2}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from superduper.components.component import Component, Lookup, alone
 from superduper.components.datatype import DataType
 from superduper.errors import ConfigError, nearest
-from superduper.query.tables import RESERVED, Column, ColumnType, TableDef
+from superduper.query.tables import READ_ALONG, Column, ColumnType, TableDef
 
 if TYPE_CHECKING:
     from superduper.api.v1alpha1 import FieldType, SchemaSpec
@@ -89,7 +89,7 @@ def infer(identifier: str, rows: Iterable[Mapping[str, Any]], primary_key: str) 
     kinds: dict[str, DataType | str] = {}
     for row in rows:
         for name, value in row.items():
-            if name in RESERVED or value is None:
+            if name in READ_ALONG or value is None:
                 continue
             kind = _infer_value(value)
             known = kinds.setdefault(name, kind)
@@ -129,9 +129,9 @@ def _is_json(value: Any) -> bool:
 
 
 def _field(schema: str, name: str, kind: DataType | str | type) -> DataType | str:
-    if name in RESERVED or "." in name or name.startswith("$") or not name:
+    if name in READ_ALONG or "." in name or name.startswith("$") or not name:
         raise ConfigError(
-            f"Schema {schema!r}: a field cannot be named {name!r} (reserved: {', '.join(RESERVED)}; no '.', no '$')"
+            f"Schema {schema!r}: a field cannot be named {name!r} (reserved: {', '.join(READ_ALONG)}; no '.', no '$')"
         )
     if isinstance(kind, type):
         kind = kind.__name__

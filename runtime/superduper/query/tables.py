@@ -10,6 +10,11 @@ ColumnType = Literal["str", "int", "float", "bool", "bytes", "json", "datetime"]
 #: Columns and keys that superduper writes itself; no field of a user may have such a name.
 RESERVED = ("_fold", "_schema", "_builds", "_files", "_blobs", "_id")
 
+#: What a document that was read holds beside its own fields.
+READ_ALONG = (*RESERVED, "_outputs")
+
+FOLDS = ("train", "valid")
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
