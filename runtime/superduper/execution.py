@@ -12,7 +12,7 @@ from superduper.artifacts import reference
 from superduper.catalog import Catalog, Entry
 from superduper.components.listener import OUTPUTS
 from superduper.components.schema import Schema, infer
-from superduper.components.table import Table
+from superduper.components.table import Table, check_name
 from superduper.document import Cursor, Document
 from superduper.errors import InvalidReference, NotFound, QueryError
 from superduper.jobs.ledger import OUTPUT, Ledger
@@ -226,6 +226,7 @@ class Execution:
         try:
             entry = self.catalog.entry(query.table)
         except NotFound:
+            check_name(query.table)
             entry = None
         if schema is not None:
             table = Table(query.table, schema)

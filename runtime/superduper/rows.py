@@ -154,14 +154,14 @@ class RowCodec:
             )
         return str(uuid.uuid4())
 
-    def _undeclared(self, name: str, value: Any) -> Any:
+    def _undeclared(self, name: object, value: Any) -> Any:
+        if not isinstance(name, str) or name.startswith("$"):
+            raise SchemaMismatch("a field's name is a text that does not start with '$'")
         if not self.schemaless:
             raise SchemaMismatch(
                 f"the schema {self.schema.identifier!r} has no such field{nearest(name, self._encoders)} "
                 f"(fields: {', '.join(self._encoders)})"
             )
-        if not isinstance(name, str) or name.startswith("$"):
-            raise SchemaMismatch("a field's name is a text that does not start with '$'")
         return value
 
     def decode_parts(self, rows: list[Row], source: Source, budget: int) -> Iterator[list[Document]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from superduper import Datalayer, DataType, Listener, Model, ObjectModel, Schema, Table, superduper
-from superduper.errors import ArtifactMissing, InUse, NotFound, QueryError, SchemaMismatch
+from superduper.errors import ArtifactMissing, ConfigError, InUse, NotFound, QueryError, SchemaMismatch
 
 URIS = ["sqlite://s.db", "mongomock://s"]
 
@@ -207,3 +207,22 @@ def test_a_document_that_was_read_may_be_inserted_and_put_back(db: Datalayer) ->
     db.insert("t", [{**read, "id": "b"}])
     assert values(db) == {"a": 5, "b": 1}
     assert {row["id"]: row["_outputs"]["m"] for row in db["t"].outputs("m").execute()} == {"a": 6, "b": 2}
+
+
+@pytest.mark.parametrize("name", ["a b", "_superduper_mine", "x" * 64])
+def test_an_insert_makes_no_table_of_a_name_that_cannot_be_one(db: Datalayer, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"Table '{name}'"):
+        db[name].insert_one({"id": "a"}).execute()
+    assert db.show("table") == []
+    assert name not in db.databackend.list_tables()
+    with pytest.raises(QueryError, match="a table's name is a text, not 1"):
+        db[1]  # type: ignore[index]
+
+
+def test_a_field_whose_name_is_no_text_is_refused(db: Datalayer) -> None:
+    row: Any = {"id": "a", 1: "x"}
+    with pytest.raises(SchemaMismatch, match="a field's name is a text"):
+        db.insert("t", [row])
+    db.apply(table("int"))
+    with pytest.raises(SchemaMismatch, match=r"row 0 \('a'\), field 1: a field's name is a text"):
+        db.insert("t", [row])

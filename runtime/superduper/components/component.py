@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from superduper import code as _code
-from superduper.errors import NotFound
+from superduper.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -36,6 +37,7 @@ class Component(ABC):
     type_id: ClassVar[str]
 
     def __init__(self, identifier: str) -> None:
+        check_identifier(type(self).__name__, identifier)
         self.identifier = identifier
         self.uuid = str(uuid.uuid4())
         self.version: int | None = None
@@ -109,6 +111,17 @@ class Component(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.identifier!r})"
+
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+
+
+def check_identifier(kind: str, identifier: object) -> None:
+    """Raises ConfigError for what cannot be the name of a component."""
+    if not isinstance(identifier, str) or not _IDENTIFIER.fullmatch(identifier):
+        raise ConfigError(
+            f"{kind} {identifier!r}: a name is 1 to 63 letters, digits, '_' and '-', and begins with a letter or '_'"
+        )
 
 
 def _without_pickles(value: Any) -> Any:
