@@ -318,6 +318,27 @@ def test_show_lists_types_names_and_versions(rows: Datalayer) -> None:
         rows.load("model", "m", 7)
     with pytest.raises(ConfigError):
         rows.show(None, "m")
+    with pytest.raises(NotFound, match="no type of component 'modle'; did you mean 'model'"):
+        rows.show("modle")
+    with pytest.raises(NotFound, match="no type of component 'modle'; did you mean 'model'"):
+        rows.load("modle", "m")
+
+
+def test_verify_names_the_row_whose_folder_holds_a_damaged_file_and_the_component_that_needs_code(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.bin").write_bytes(b"a" * 10)
+    with open_at(tmp_path) as db:
+        db.apply(Table("t", fields={"f": DataType("f", codec="file", encodable="file")}))
+        db.insert("t", [{"id": "r", "f": str(tmp_path / "folder")}])
+        db.apply(ObjectModel("m", object=lambda x: x))
+        assert db.verify() == []
+        code = set(db.metadata.artifacts())
+        (folder,) = set(db.live()) - code
+        db.artifact_store.delete([*code, *db.artifacts.tree(folder).blobs])
+        found = {str(holder) for damage in db.verify() for holder in damage.needed_by}
+    assert found == {"table 't', row 'r', field 'f'", "model 'm' version 0"}
 
 
 def test_training_waits_for_rows_and_happens_once(db: Datalayer) -> None:
