@@ -11,6 +11,7 @@ from superduper.api import references
 from superduper.api import v1alpha1 as api
 from superduper.api.v1alpha1 import Reason
 from superduper.embedded import sources
+from superduper.embedded.checks import check
 from superduper.embedded.home import Home, connections
 from superduper.embedded.models import bring_up
 from superduper.embedded.observed import observe, reason
@@ -58,7 +59,11 @@ class Apply:
         """Tables, by datalayer and identifier, whose rows changed."""
 
     def run(self, manifests: Sequence[Manifest]) -> list[Result]:
-        """Apply in this order; then the models of the home that read tables which changed."""
+        """Apply in this order; then the models of the home that read tables which changed.
+
+        Raises ManifestError before anything is done, where something is wrong that can be told beforehand.
+        """
+        check(self.home.state, manifests, run=True)
         results = [self._object(manifest) for manifest in manifests]
         done = {(result.record.kind, result.record.name) for result in results}
         for record in self.home.state.all():
