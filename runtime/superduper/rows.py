@@ -316,7 +316,8 @@ def _typed(kind: DataType) -> Encode:
         return encode_value(value.unpack() if given is LazyArtifact or given is LazyFile else value)
 
     if kind.is_file:
-        return lambda value, writer: reference.file(writer.put_path(encode(value)))
+        symlinks = kind.symlinks
+        return lambda value, writer: reference.file(writer.put_path(encode(value), symlinks=symlinks))
     if kind.is_artifact:
         return lambda value, writer: _BLOB + writer.put(encode(value))
     if kind.column_type == "json":
