@@ -125,4 +125,6 @@ def kind_of(word: str) -> str:
         if word.lower() in words:
             return kind
     known = [name for words in KINDS.values() for name in words]
-    raise click.UsageError(f"no kind {word!r}{nearest(word.lower(), known)} (kinds: {', '.join(known)})")
+    # A typing error is seldom in the first letter: pods are no models.
+    hint = nearest(word.lower(), [name for name in known if name[0] == word[:1].lower()])
+    raise click.UsageError(f"no kind {word!r}{hint} (kinds: {', '.join(known)})")

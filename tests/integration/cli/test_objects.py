@@ -37,6 +37,33 @@ spec:
 """
 
 
+def test_what_is_there_is_shown_beside_the_error_of_what_is_not(cli: Cli, numbers: Path) -> None:
+    cli("apply", "-f", str(numbers))
+    for words in (["models", "plus", "nope"], ["mdl/plus", "mdl/nope"]):
+        said = cli("get", *words, code=1)
+        assert said.out.splitlines()[1].startswith("plus ")
+        assert said.err.startswith("error: no Model 'nope' in .superduper; there are: plus")
+    assert cli("get", "model", "nope", code=1).out == ""
+
+
+def test_objects_as_json_are_a_list_that_can_be_applied(cli: Cli, numbers: Path) -> None:
+    cli("apply", "-f", str(numbers))
+    text = cli("get", "all", "-o", "json").out
+    shown = json.loads(text)
+    assert (shown["apiVersion"], shown["kind"], len(shown["items"])) == ("v1", "List", 3)
+    assert json.loads(cli("get", "mdl/plus", "-o", "json").out)["kind"] == "Model"
+    assert "nothing changed, nothing was run" in cli("apply", "-f", "-", stdin=text).out
+    Path("list.json").write_text(text.replace('"callable"', '"calable"'))
+    place = text[: text.index('"callable"')].count("\n") + 1
+    assert cli("apply", "-f", "list.json", code=1).err.startswith(f"error: list.json:{place}: spec.object.calable")
+    assert "a List has apiVersion v1" in cli("apply", "-f", "-", stdin="{apiVersion: v1, kind: List}", code=1).err
+
+
+def test_urls_are_not_read_and_it_is_said_how_to(cli: Cli) -> None:
+    said = cli("apply", "-f", "https://example.org/all.yaml", code=1)
+    assert "URLs are not read; fetch it: curl -sSL https://example.org/all.yaml | superduper apply -f -" in said.err
+
+
 def test_help_is_fast_and_imports_no_database() -> None:
     code = (
         "import sys\nfrom superduper.cli import main\ntry:\n    main(['--help'])\nfinally:\n"
@@ -71,6 +98,7 @@ def test_completion_is_printed(cli: Cli, shell: str) -> None:
         pytest.param(["aply"], "did you mean 'apply'", id="an unknown command"),
         pytest.param(["apply"], "give -f FILE", id="nothing to apply"),
         pytest.param(["get", "modles"], "did you mean 'models'", id="an unknown kind"),
+        pytest.param(["get", "pods"], "no kind 'pods' (kinds: ", id="a kind like none of ours"),
         pytest.param(["delete", "model"], "name what to delete", id="nothing named"),
         pytest.param(["gc", "--window", "1 day"], "is no duration", id="a wrong duration"),
         pytest.param(["query", "t", "{x: 1}"], "the filter is not JSON", id="a wrong filter"),
@@ -207,7 +235,12 @@ def test_artifacts_are_listed_fetched_stored_collected_and_verified(cli: Cli, nu
     damaged = next(path for path in Path(".superduper/artifacts").rglob(row["data"]["id"]))
     damaged.chmod(0o600)
     damaged.write_bytes(b"two" * 100)
-    assert row["data"]["id"] in cli("verify", code=1).out
+    said = cli("verify", code=1).out
+    assert row["data"]["id"] in said
+    assert "needed by table 'files', row 'a/one.bin', field 'data'" in said
+    assert "store the same bytes again (superduper artifact put FILE" in said
+    told = json.loads(cli("verify", "--json", code=1).out)
+    assert told["neededBy"] == [{"table": "files", "row": "a/one.bin", "field": "data"}]
     assert "set aside" in cli("verify", "--set-aside", code=1).out
 
 
