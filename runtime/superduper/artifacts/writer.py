@@ -53,7 +53,7 @@ class Writer:
         self._pending_bytes = 0
         self._growing: Growing | None = None
         self._grows = True
-        self._lost: Exception | None = None
+        self._lost: BaseException | None = None
         self._trees: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -150,10 +150,7 @@ class Writer:
                 self._mark_trees()
 
     def _flush_pending(self) -> None:
-        if self._lost is not None:
-            raise StoreError(
-                f"{self._store.uri}: payloads were lost with a pack that could not be written ({self._lost}); put all again"
-            ) from self._lost
+        self._check()
         if self._growing is not None:
             self._pass_on()
             self._close_pack()
@@ -168,6 +165,7 @@ class Writer:
 
     def _pass_on(self) -> None:
         """Add what waits to a pack that grows, if the store has such; a full one is closed."""
+        self._check()
         if self._growing is not None and not self._growing.ids.isdisjoint(self._pending):
             self._close_pack()  # the same ids again: they are compared with what is stored
         if self._growing is None:
@@ -177,7 +175,7 @@ class Writer:
                 return
             self._growing = Growing(upload, self._width)
         new, _ = self._new()
-        with self._losing():
+        with self._losing(self._growing):
             self._growing.add(new)
         self._no_longer_pending()
         if self._growing.size >= PACK_BYTES:
@@ -190,17 +188,24 @@ class Writer:
         if not pack.ids:
             pack.abandon()
             return
-        with self._losing():
+        with self._losing(pack):
             pack.finish()
 
     @contextmanager
-    def _losing(self) -> Iterator[None]:
+    def _losing(self, pack: Growing) -> Iterator[None]:
         """What was in a pack that failed is no longer held: nothing after it may count as stored."""
         try:
             yield
-        except Exception as error:
-            self._lost = error
+        except BaseException as error:
+            self._lost, self._growing = error, None
+            pack.abandon()
             raise
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise StoreError(
+                f"{self._store.uri}: payloads were lost with a pack that could not be written ({self._lost}); put all again"
+            ) from self._lost
 
     def _new(self) -> tuple[dict[bytes, bytes], bool]:
         """What waits and is not stored; and whether a collection is under way, so that nothing stored is relied on."""
