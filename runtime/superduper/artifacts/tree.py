@@ -171,7 +171,7 @@ def _link(path: tuple[str, ...], full: str, symlinks: Symlinks) -> Entry:
     if symlinks == "refuse":
         raise EncodeError(
             f"{full} is a symbolic link; store what it points to, or keep links with symlinks='keep', "
-            "in a DataType as info={'symlinks': 'keep'}"
+            "in a DataType as info={'symlinks': 'keep'}, on the command line as --symlinks keep"
         )
     entry = Entry(path, "link", target=os.readlink(full))
     if leaves(entry):

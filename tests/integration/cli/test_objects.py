@@ -244,6 +244,31 @@ def test_artifacts_are_listed_fetched_stored_collected_and_verified(cli: Cli, nu
     assert "set aside" in cli("verify", "--set-aside", code=1).out
 
 
+def test_a_stored_file_is_fetched_as_its_bytes_and_of_a_folder_checkout_is_named(cli: Cli, numbers: Path) -> None:
+    (numbers / "all.yaml").write_text(DATALAYER)
+    cli("apply", "-f", str(numbers))
+    Path("one.bin").write_bytes(b"one")
+    stored = cli("artifact", "put", "one.bin", "--file").out.strip()
+    for name in (stored, stored.rpartition(":")[2]):
+        cli("artifact", "get", name, "-o", "copy")
+        assert Path("copy").read_bytes() == b"one"
+    folder = cli("artifact", "put", str(numbers)).out.strip()
+    for name in (folder, folder.rpartition(":")[2]):
+        said = cli("artifact", "get", name, "-o", "copy", code=1)
+        assert "is the folder 'manifests': superduper artifact checkout " in said.err
+    assert Path("copy").read_bytes() == b"one"
+
+
+def test_links_in_a_folder_are_refused_or_kept_as_asked(cli: Cli, numbers: Path) -> None:
+    (numbers / "all.yaml").write_text(DATALAYER)
+    cli("apply", "-f", str(numbers))
+    (numbers / "link").symlink_to("numbers.jsonl")
+    assert "--symlinks keep" in cli("artifact", "put", str(numbers), code=1).err
+    stored = cli("artifact", "put", str(numbers), "--symlinks", "keep").out.strip()
+    copied = Path(cli("artifact", "checkout", stored, "out").out.strip())
+    assert (copied / "link").readlink() == Path("numbers.jsonl")
+
+
 def test_rows_of_a_database_without_manifests_are_reached_by_uri(cli: Cli) -> None:
     cli("insert", "notes", "--uri", "sqlite://notes.db", "-f", "-", stdin='{"id": "a", "x": 1}\n{"id": "b", "x": 2}\n')
     said = cli("query", "notes", '{"x": {"$gt": 1}}', "--uri", "sqlite://notes.db")
