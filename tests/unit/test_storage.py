@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from superduper import Datalayer, DataType, Listener, Model, ObjectModel, Schema, Table, superduper
-from superduper.errors import ArtifactMissing, ConfigError, InUse, NotFound, QueryError, SchemaMismatch
+from superduper.errors import ArtifactMissing, ConfigError, DuplicateKey, InUse, NotFound, QueryError, SchemaMismatch
+from superduper.query.operations import InsertOne
 
 URIS = ["sqlite://s.db", "mongomock://s"]
 
@@ -226,3 +227,36 @@ def test_a_field_whose_name_is_no_text_is_refused(db: Datalayer) -> None:
     db.apply(table("int"))
     with pytest.raises(SchemaMismatch, match=r"row 0 \('a'\), field 1: a field's name is a text"):
         db.insert("t", [row])
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_a_payload_has_no_order(db: Datalayer, name: str) -> None:
+    kinds = {"x": own("a", "artifact"), "y": own("b", "lazy_artifact"), "z": "int"}
+    db.apply(Table("t", fields=kinds))
+    with pytest.raises(QueryError, match=f"field '{name}' of table 't' is kept in the artifact store and has no order"):
+        list(db["t"].find().sort([("z", 1), (name, -1)]).execute())
+
+
+@pytest.mark.parametrize("rows", [[{"x": 1}, {"x": 2**70}], [{"id": "a", "x": 1}, {"id": "a", "x": 2}]])
+@pytest.mark.parametrize("bulk", [False, True], ids=["insert", "bulk"])
+def test_a_first_insert_that_fails_leaves_no_table(db: Datalayer, rows: list[Any], bulk: bool) -> None:
+    with pytest.raises((SchemaMismatch, DuplicateKey), match=r"64 bits|given twice"):
+        db["t"].bulk_write([InsertOne(row) for row in rows]).execute() if bulk else db.insert("t", rows)
+    assert db.show("table") == []
+    assert "t" not in db.databackend.list_tables()
+    db.insert("t", [{"id": "a", "x": "text"}])
+    assert values(db) == {"a": "text"}
+
+
+def test_a_first_insert_that_fails_leaves_a_table_without_fields_as_it_was(db: Datalayer) -> None:
+    db.apply(Table("t"))
+    with pytest.raises(SchemaMismatch, match="64 bits"):
+        db.insert("t", [{"id": "a", "x": 2**70}])
+    assert db.show("table", "t") == [0]
+    db.insert("t", [{"id": "a", "x": "text"}])
+    assert values(db) == {"a": "text"}
+
+
+def test_rows_of_a_bulk_write_make_one_table_that_they_all_fit(db: Datalayer) -> None:
+    db["t"].bulk_write([InsertOne({"id": "a", "x": 1}), InsertOne({"id": "b", "x": 1.5, "y": "s"})]).execute()
+    assert values(db) == {"a": 1.0, "b": 1.5}

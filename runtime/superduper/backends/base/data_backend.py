@@ -71,6 +71,10 @@ class DataBackend(ABC):
         """Names of all tables, sorted."""
 
     @abstractmethod
+    def check(self, table: TableDef, rows: Sequence[Row]) -> None:
+        """Raises what ``insert`` would raise for these rows, whatever the table holds: it need not be there yet."""
+
+    @abstractmethod
     def insert(self, table: TableDef, rows: Sequence[Row]) -> None:
         """Add all rows or none. Raises DuplicateKey, naming the keys."""
 

@@ -16,6 +16,8 @@ from superduper.backends.base.checks import (
     check_field,
     check_filter,
     check_update,
+    duplicates,
+    given_twice,
 )
 from superduper.backends.base.data_backend import Abilities, DataBackend, Row
 from superduper.backends.mongodb import mocked
@@ -35,6 +37,8 @@ from superduper.query.native import Step, apply_steps
 from superduper.query.tables import Column, TableDef
 
 KEY_INDEX = "superduper_key"
+LARGEST = 16 * 1024 * 1024
+"""Bytes that MongoDB takes in one document."""
 WINDOW = 10_000
 """How many keys one statement names, or an anti-join compares at a time."""
 
@@ -103,12 +107,23 @@ class MongoDataBackend(DataBackend):
 
     # Writing rows
 
+    def check(self, table: TableDef, rows: Sequence[Row]) -> None:
+        from bson import BSON
+        from pymongo.errors import DocumentTooLarge
+
+        with self._writing(table.name):
+            for record in records_of(table, rows) if rows else ():
+                if (size := len(BSON.encode(record))) > LARGEST:
+                    raise DocumentTooLarge(f"{size} bytes")
+        if twice := given_twice(table, rows):
+            raise duplicates(table, sorted(twice))  # type: ignore[type-var]
+
     def insert(self, table: TableDef, rows: Sequence[Row]) -> None:
         if not rows:
             return
         records = records_of(table, rows)
         with self._writing(table.name):
-            self._refuse_duplicates(table, [row[table.primary_key] for row in rows])
+            self._refuse_duplicates(table, rows)
             self._insert(table, records)
 
     def _insert(self, table: TableDef, records: list[Document]) -> None:
@@ -134,17 +149,11 @@ class MongoDataBackend(DataBackend):
                 f"table {table.name!r}: a row with {table.primary_key!r} {key!r} exists; nothing was inserted", (key,)
             ) from error
 
-    def _refuse_duplicates(self, table: TableDef, keys: list[Plain]) -> None:
-        seen: set[Plain] = set()
-        twice = {key for key in keys if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
-        existing = set(self._existing(table, list(seen)))
+    def _refuse_duplicates(self, table: TableDef, rows: Sequence[Row]) -> None:
+        keys, twice = [row[table.primary_key] for row in rows], given_twice(table, rows)
+        existing = set(self._existing(table, list(set(keys))))
         if found := [key for key in dict.fromkeys(keys) if key in twice or key in existing]:
-            shown = ", ".join(map(repr, found[:10])) + (" …" if len(found) > 10 else "")
-            raise DuplicateKey(
-                f"table {table.name!r}: rows with {table.primary_key!r} {shown} exist or are given twice; "
-                "nothing was inserted",
-                tuple(found),
-            )
+            raise duplicates(table, found)
 
     def _existing(self, table: TableDef, keys: list[Plain]) -> Iterator[Plain]:
         if self._mongo.in_memory:
