@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from superduper.cli import Run
+from superduper.cli import Run, names
 from superduper.cli.get import select
 from superduper.cli.options import command as _command
 from superduper.cli.options import opened
@@ -21,7 +21,9 @@ LAST = 5
 
 
 @_command
-@click.argument("words", nargs=-1, required=True, metavar="KIND NAME… | KIND/NAME…")
+@click.argument(
+    "words", nargs=-1, required=True, metavar="KIND NAME… | KIND/NAME…", shell_complete=names.kinds_and_names("all")
+)
 @click.pass_obj
 def describe(run: Run, words: tuple[str, ...]) -> None:
     """Tell all about objects: spec, conditions, versions, jobs and the last errors."""

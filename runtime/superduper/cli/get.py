@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from superduper.cli import Run
+from superduper.cli import Run, names
 from superduper.cli.options import command as _command
 from superduper.cli.options import kind_of, opened
 from superduper.cli.output import age, columns, condition, details
@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 
 
 @_command
-@click.argument("words", nargs=-1, required=True, metavar="all | KIND [NAME…] | KIND/NAME…")
-@click.option("-d", "--datalayer", metavar="NAME", help="Of this Datalayer only.")
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    metavar="all | KIND [NAME…] | KIND/NAME…",
+    shell_complete=names.kinds_and_names("all"),
+)
+@click.option("-d", "--datalayer", metavar="NAME", shell_complete=names.of("Datalayer"), help="Of this Datalayer only.")
 @click.option("-o", "--output", type=click.Choice(["table", "wide", "yaml", "json", "name"]), default="table")
 @click.pass_obj
 def get(run: Run, words: tuple[str, ...], datalayer: str | None, output: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from superduper.cli import Run
+from superduper.cli import Run, names
 
 if TYPE_CHECKING:
     from superduper.datalayer import Datalayer
@@ -45,14 +45,26 @@ def command(function: F) -> Any:
 def files(function: F) -> F:
     """``-f FILE|FOLDER|-``, several times."""
     return click.option(
-        "-f", "--filename", "files", multiple=True, metavar="FILE|FOLDER|-", help="Manifests; - reads standard input."
+        "-f",
+        "--filename",
+        "files",
+        multiple=True,
+        type=click.Path(readable=False),
+        metavar="FILE|FOLDER|-",
+        help="Manifests; - reads standard input.",
     )(function)
 
 
 def place(function: F) -> F:
     """``-d NAME`` or ``--uri URI``."""
     uri = click.option("--uri", metavar="URI", help="A database instead of a Datalayer, as sqlite://my.db.")
-    named = click.option("-d", "--datalayer", metavar="NAME", help="Which Datalayer, where there are several.")
+    named = click.option(
+        "-d",
+        "--datalayer",
+        metavar="NAME",
+        shell_complete=names.of("Datalayer"),
+        help="Which Datalayer, where there are several.",
+    )
     return named(uri(function))
 
 

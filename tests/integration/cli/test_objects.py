@@ -93,6 +93,33 @@ def test_completion_is_printed(cli: Cli, shell: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        pytest.param("get ", ["all", "datalayers", "datatypes", "tables", "models"], id="kinds"),
+        pytest.param("get m", ["models"], id="a kind that was begun"),
+        pytest.param("get models ", ["plus"], id="names of a kind"),
+        pytest.param("describe tbl n", ["numbers"], id="a name by the short word"),
+        pytest.param("describe tbl numbers ", [], id="no name twice"),
+        pytest.param("delete mdl/", ["mdl/plus"], id="kind and name in one"),
+        pytest.param("query ", ["numbers"], id="tables"),
+        pytest.param("query numbers --outputs ", ["plus"], id="models of an option"),
+        pytest.param("insert num", ["numbers"], id="a table that was begun"),
+        pytest.param("predict ", ["plus"], id="models"),
+        pytest.param("gc -d ", ["local"], id="datalayers"),
+        pytest.param("--home nowhere get models ", [], id="another home"),
+    ],
+)
+def test_tab_offers_kinds_and_names(
+    cli: Cli, numbers: Path, monkeypatch: pytest.MonkeyPatch, typed: str, offered: list[str]
+) -> None:
+    cli("apply", "-f", str(numbers))
+    monkeypatch.setenv("COMP_WORDS", f"superduper {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split(" "))))
+    monkeypatch.setenv("_SUPERDUPER_COMPLETE", "bash_complete")
+    assert cli().out.split() == [f"plain,{word}" for word in offered]
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         pytest.param(["aply"], "did you mean 'apply'", id="an unknown command"),
