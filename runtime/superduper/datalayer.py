@@ -94,13 +94,14 @@ class Datalayer:
         """Add rows, all or none."""
         return self.execute(self[table].insert_many(rows))  # type: ignore[no-any-return]
 
-    def sync(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Synced:
+    def sync(self, table: str, rows: Sequence[Mapping[str, Any]], places: Sequence[object] | None = None) -> Synced:
         """Make the table hold these rows, by their keys: new ones are added, changed ones replaced, all or none.
 
         Rows that are not given stay. No model is run: results of replaced rows are marked stale.
+        ``places``: what each row is called in messages, as ``numbers.csv:7``; left out: its position.
         """
         self._fresh()
-        return self._syncing.sync(table, rows)
+        return self._syncing.sync(table, rows, places)
 
     def native_names(self, table: str, /) -> AbstractSet[str]:
         """Methods and columns that the database's own client offers on the table."""

@@ -71,11 +71,17 @@ class RowCodec:
         """Whether any field's payload is in the artifact store."""
         return bool(self._eager or self._handles)
 
-    def encode(self, rows: Iterable[Mapping[str, Any]], writer: Writer) -> list[Row]:
-        """Plain rows; payloads go to the writer. Raises EncodeError or SchemaMismatch, naming row and field."""
-        return [self._encode_row(position, row, writer) for position, row in enumerate(rows)]
+    def encode(
+        self, rows: Iterable[Mapping[str, Any]], writer: Writer, places: Iterable[object] | None = None
+    ) -> list[Row]:
+        """Plain rows; payloads go to the writer. Raises EncodeError or SchemaMismatch, naming row and field.
 
-    def _encode_row(self, position: int, row: Mapping[str, Any], writer: Writer) -> Row:
+        ``places``: what each row is called in messages, as ``numbers.csv:7``; left out: its position.
+        """
+        named = enumerate(rows) if places is None else zip(places, rows, strict=True)
+        return [self._encode_row(place, row, writer) for place, row in named]
+
+    def _encode_row(self, position: object, row: Mapping[str, Any], writer: Writer) -> Row:
         # Asked for first: whether something is a Mapping is slow to say.
         if type(row) is not dict and not isinstance(row, Mapping):
             raise EncodeError(
@@ -119,7 +125,7 @@ class RowCodec:
             f"{nearest(str(given), FOLDS)}; leave it out to have it chosen by the key"
         )
 
-    def _refuse_read_along(self, position: int, row: Mapping[str, Any]) -> None:
+    def _refuse_read_along(self, position: object, row: Mapping[str, Any]) -> None:
         """What superduper or MongoDB writes is let go where a row was read, which its key tells; else it is a slip."""
         for name in READ_ALONG:
             if name in row and name != "_fold":
@@ -147,7 +153,7 @@ class RowCodec:
             return _json(value)
         return self.value(name, value, writer)
 
-    def _new_key(self, position: int) -> str:
+    def _new_key(self, position: object) -> str:
         if self._key_type != "str":
             raise SchemaMismatch(
                 f"table {self.table.name!r}, row {position}: field {self.table.primary_key!r} is the primary key and is not given"

@@ -57,6 +57,8 @@ class Apply:
         """What others cannot build on, by kind, datalayer and identifier: the object's name."""
         self.changed: set[tuple[str, str]] = set()
         """Tables, by datalayer and identifier, whose rows changed."""
+        self.phase, self.kept = Reason.APPLYING, ""
+        """What is being done to the object, and what of it stays if it fails."""
 
     def run(self, manifests: Sequence[Manifest]) -> list[Result]:
         """Apply in this order; then the models of the home that read tables which changed.
@@ -97,13 +99,13 @@ class Apply:
         if blocked is not None:
             record = observe(record, "Stalled", Reason.DEPENDENCY_NOT_READY, blocked)
         else:
-            self.phase = Reason.APPLYING
+            self.phase, self.kept = Reason.APPLYING, ""
             try:
                 record, note = work(record)
             except SuperduperError as error:
                 latest = self.home.state.find(record.kind, record.name) or record
                 kept = replace(record, memo=latest.memo if latest.generation == record.generation else record.memo)
-                record = observe(kept, "Stalled", reason(error, self.phase), str(error))
+                record = observe(kept, "Stalled", reason(error, self.phase), f"{error}{self.kept}")
         self.home.state.put(record)
         result = Result(record, did, note)
         if result.stalled:
@@ -192,10 +194,12 @@ class Apply:
         what = f"table/{record.name} reading rows"
 
         def advance(done: int, total: int | None) -> None:
+            self.kept = f"; the {done:,} rows before are in the table"
             self.reporter.progress(what, done, total)
 
         self.reporter.progress(what, 0, opened.total)
         synced = sources.bring_in(db, table, opened, advance)
+        self.kept = ""
         # A source that declares no fields has them inferred by now, and is known by them from here on.
         again = sources.open_source(db, db.load("table", table.identifier), table.source)
         changes = {"synced_at": datetime.now(UTC).replace(microsecond=0)}

@@ -205,3 +205,13 @@ def test_manifests_without_an_object_are_an_error(cli: Cli, tmp_path: Path, text
     message = "no objects passed: there is no Datalayer, DataType, Table, Model in "
     assert cli("apply", "-f", str(file), code=1).err == f"error: {message}{file}\n"
     assert cli("apply", "-f", "-", stdin=text, code=1).err == f"error: {message}<stdin>\n"
+
+
+def test_a_source_that_fails_in_the_middle_says_what_is_in_the_table(cli: Cli, numbers: Path) -> None:
+    lines = [f'{{"id": "r{n}", "x": {n}}}' for n in range(600)]
+    lines[550] = '{"id": "r550", "x": "text"}'
+    (numbers / "numbers.jsonl").write_text("\n".join(lines))
+    said = cli("apply", "-f", str(numbers), code=1)
+    assert f"{numbers}/numbers.jsonl:551" in said.out
+    assert "; the 500 rows before are in the table" in said.out
+    assert cli("query", "numbers", "--count").out.strip() == "500"
