@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -69,8 +70,15 @@ def place(function: F) -> F:
 
 
 def as_json(function: F) -> F:
-    """``--json``: a JSON object a line."""
-    return click.option("--json", "json_", is_flag=True, help="A JSON object a line, for scripts.")(function)
+    """``--json`` or, as kubectl spells it, ``-o json``: a JSON object a line."""
+
+    @wraps(function)
+    def called(*args: Any, json_: bool, output: str | None, **others: Any) -> Any:
+        return function(*args, json_=json_ or output == "json", **others)
+
+    flag = click.option("--json", "json_", is_flag=True, help="A JSON object a line, for scripts.")
+    spelt = click.option("-o", "--output", type=click.Choice(["json"]), help="The same as --json.")
+    return cast(F, flag(spelt(called)))
 
 
 @contextmanager

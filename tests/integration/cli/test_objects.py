@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from superduper.cli import COMMANDS
 from tests.integration.cli.conftest import DATALAYER, MODEL, TABLE, Cli
@@ -57,6 +58,19 @@ def test_objects_as_json_are_a_list_that_can_be_applied(cli: Cli, numbers: Path)
     place = text[: text.index('"callable"')].count("\n") + 1
     assert cli("apply", "-f", "list.json", code=1).err.startswith(f"error: list.json:{place}: spec.object.calable")
     assert "a List has apiVersion v1" in cli("apply", "-f", "-", stdin="{apiVersion: v1, kind: List}", code=1).err
+
+
+def test_what_describe_and_query_tell_comes_as_json_and_yaml_too(cli: Cli, numbers: Path) -> None:
+    (numbers / "all.yaml").write_text((numbers / "all.yaml").read_text().replace("x + 1", "10 // (x - 3)"))
+    cli("apply", "-f", str(numbers))
+    told = json.loads(cli("describe", "model", "plus", "-o", "json").out)
+    assert (told["object"]["kind"], told["versions"], told["errors"][0]["row"]) == ("Model", [0], "r3")
+    assert (told["jobs"][0]["kind"], told["jobs"][0]["rows"], told["jobs"][0]["failed"]) == ("predict", 10, 1)
+    assert yaml.safe_load(cli("describe", "model", "plus", "-o", "yaml").out) == told
+    assert '""' not in cli("describe", "model", "plus").out
+    query = ("query", "numbers", '{"x": 4}')
+    assert cli(*query, "-o", "json").out == cli(*query, "--json").out
+    assert json.loads(cli(*query, "-o", "json").out)["x"] == 4
 
 
 def test_urls_are_not_read_and_it_is_said_how_to(cli: Cli) -> None:
