@@ -13,7 +13,7 @@ from superduper import Datalayer, Dataset, DataType, Listener, Metric, Model, Ob
 from superduper.api.v1alpha1 import Code
 from superduper.api.v1alpha1 import Model as ModelObject
 from superduper.api.v1alpha1.model import Predict, Training, Validation
-from superduper.errors import ConfigError, InUse, ModelError, NotFound, QueryError, SuperduperError
+from superduper.errors import CodeError, ConfigError, InUse, ModelError, NotFound, QueryError, SuperduperError
 
 CALLS: list[Any] = []
 
@@ -550,3 +550,35 @@ def test_a_manifest_without_predict_takes_the_listener_away(db: Datalayer) -> No
     for given, listeners in (({**spec, "predict": predict}, ["m"]), (spec, [])):
         db.apply(ModelObject.model_validate({"metadata": {"name": "m"}, "spec": given}))
         assert db.show("listener") == listeners
+
+
+def test_a_metric_that_is_none_is_refused_before_anything_is_trained(rows: Datalayer) -> None:
+    validation = {"table": "t", "target": "x", "metrics": ["acuracy"], "inputs": ["x"]}
+    training = {"object": lambda x: CALLS.append("trained"), "table": "t", "inputs": ["x"]}
+    CALLS.clear()
+    with pytest.raises(ConfigError, match="no metric 'acuracy'; did you mean 'accuracy'"):
+        rows.apply(Model("m", training=training, validation=validation))
+    assert (CALLS, rows.show("model")) == ([], [])
+    rows.apply(Metric("acuracy", lambda targets, predictions: 0.5))
+    rows.apply(Model("m", object=lambda x: x, validation=validation))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"encoder": Code(source="def f(x)\n  pass", callable="f")},
+            CodeError,
+            "'d' encoder.source: line 1: expected ':'",
+        ),
+        ({"decoder": Code(module="json", callable="lods")}, CodeError, "'d' decoder.callable: json defines no 'lods'"),
+        ({"codec": "image", "info": {"format": "GIFF"}}, ConfigError, "no image format 'GIFF'; did you mean 'GIF'?"),
+    ],
+)
+def test_a_data_type_that_cannot_work_is_refused_when_it_is_applied(
+    rows: Datalayer, options: dict[str, Any], error: type[SuperduperError], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        rows.apply(DataType("d", **options))
+    assert message in str(caught.value)
+    assert rows.show("datatype") == []

@@ -183,6 +183,21 @@ class DataType(Component):
     def _plain_text(self) -> bool:
         return self.encodable == "native" and self.codec == "text"
 
+    def check(self) -> None:
+        """Load what encodes and decodes. Raises CodeError, or ConfigError where the codec cannot use ``info``."""
+        from superduper.api.v1alpha1 import Code
+
+        if self.codec is not None:
+            try:
+                codecs.check_info(self.codec, self.info)
+            except ConfigError as error:
+                raise ConfigError(f"DataType {self.identifier!r} info: {error}") from error
+        for name in ("encoder", "decoder"):
+            given = getattr(self, name)
+            # A pickle was made of a callable that was there; whether it may be loaded is for those who read rows.
+            if isinstance(given, Code) and given.pickle is None:
+                self._resolve(name)
+
     def _functions(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         if self._coders is None:
             self._holds_bytes = self.is_artifact or (not self.is_file and self.column_type == "bytes")
