@@ -290,3 +290,21 @@ def test_a_record_beyond_what_mongodb_takes_is_found_before(backend: DataBackend
         backend.check(EVERYTHING, [empty("a", raw=bytes(17_000_000))])
     with pytest.raises(SchemaMismatch, match="integers of 64 bits"):
         backend.check(EVERYTHING, [empty("a", meta={"x": 2**70})])
+
+
+def test_names_that_differ_by_case_are_two_tables_or_refused(backend: DataBackend) -> None:
+    lower = TableDef("cc", (Column("id", "str"), Column("x", "int")), "id")
+    upper = TableDef("CC", (Column("id", "str"), Column("y", "str")), "id")
+    backend.create_table(lower)
+    backend.create_table(lower)
+    backend.insert(lower, [{"id": "a", "x": 1}])
+    if backend.abilities.case:
+        backend.create_table(upper)
+        backend.insert(upper, [{"id": "a", "y": "s"}])
+        assert find(backend, upper) == [{"id": "a", "y": "s"}]
+    else:
+        with pytest.raises(SchemaMismatch, match="'CC': .* cannot tell it from the table 'cc'"):
+            backend.create_table(upper)
+        with pytest.raises(SchemaMismatch, match="cannot tell the field 'X' from 'x'"):
+            backend.create_table(TableDef("dd", (Column("id", "str"), Column("x", "int"), Column("X", "int")), "id"))
+    assert find(backend, lower) == [{"id": "a", "x": 1}]
