@@ -20,7 +20,8 @@ from superduper.errors import SuperduperError
 from superduper.manifests import Manifest
 from superduper.uris import without_password
 
-Did = Literal["created", "configured", "unchanged", "failed"]
+Did = Literal["created", "configured", "refreshed", "unchanged", "failed"]
+"""``refreshed``: the object is the same, and what it reads is not, so that something was run."""
 
 
 class Reporter(Protocol):
@@ -111,6 +112,8 @@ class Apply:
         if result.stalled:
             self.failed[record.kind, record.datalayer, record.identifier] = record.name
             result = replace(result, did="failed")
+        elif note and did == "unchanged":
+            result = replace(result, did="refreshed")
         self._tell(result)
         return result
 

@@ -215,3 +215,18 @@ def test_a_source_that_fails_in_the_middle_says_what_is_in_the_table(cli: Cli, n
     assert f"{numbers}/numbers.jsonl:551" in said.out
     assert "; the 500 rows before are in the table" in said.out
     assert cli("query", "numbers", "--count").out.strip() == "500"
+
+
+def test_what_was_run_again_is_not_called_unchanged(cli: Cli, numbers: Path) -> None:
+    cli("apply", "-f", str(numbers))
+    with (numbers / "numbers.jsonl").open("a") as file:
+        file.write('{"id": "new", "x": 7}\n')
+    lines = [json.loads(line) for line in cli("apply", "-f", str(numbers), "--json").out.splitlines()]
+    did = {line["kind"]: (line["did"], line["ran"]) for line in lines if line["event"] == "object"}
+    assert did == {
+        "Datalayer": ("unchanged", ""),
+        "Table": ("refreshed", "1 rows added, 0 replaced, 10 unchanged"),
+        "Model": ("refreshed", "predicted 1 rows"),
+    }
+    for words in (("apply", "-f", str(numbers)), ("describe", "model", "plus")):
+        assert '""' not in cli(*words).out
