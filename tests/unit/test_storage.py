@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from superduper import Datalayer, DataType, Listener, Model, ObjectModel, Schema, Table, superduper
-from superduper.errors import ArtifactMissing, ConfigError, DuplicateKey, InUse, NotFound, QueryError, SchemaMismatch
+from superduper.errors import (
+    ArtifactMissing,
+    ConfigError,
+    DuplicateKey,
+    InUse,
+    NotFound,
+    QueryError,
+    SchemaMismatch,
+    SuperduperError,
+)
 from superduper.query.operations import InsertOne
 
 URIS = ["sqlite://s.db", "mongomock://s"]
@@ -260,3 +269,25 @@ def test_a_first_insert_that_fails_leaves_a_table_without_fields_as_it_was(db: D
 def test_rows_of_a_bulk_write_make_one_table_that_they_all_fit(db: Datalayer) -> None:
     db["t"].bulk_write([InsertOne({"id": "a", "x": 1}), InsertOne({"id": "b", "x": 1.5, "y": "s"})]).execute()
     assert values(db) == {"a": 1.0, "b": 1.5}
+
+
+def test_a_listener_on_a_misspelt_field_is_refused(db: Datalayer) -> None:
+    db.apply(Table("t", fields={"number": "int"}))
+    for rows in ([], [{"id": "a", "number": 1}]):
+        db.insert("t", rows)
+        with pytest.raises(SuperduperError, match="no field 'nunber'; did you mean 'number'"):
+            db.apply(Listener(ObjectModel("m", object=abs), key="nunber", select=db["t"]))
+
+
+def test_a_misspelt_field_is_an_error_on_every_backend(db: Datalayer) -> None:
+    db.apply(Table("t", fields={"number": "int"}))
+    db.insert("t", [{"id": "a", "number": 1}])
+    t = db["t"]
+    for query in (
+        t.find({"nunber": 1}), t.find().sort("nunber"), t.find({}, {"nunber": 1}), t.distinct("nunber"),
+        t.count_documents({"nunber": 1}), t.update_many({}, {"$set": {"nunber": 1}}), t.delete_many({"nunber": 1}),
+    ):  # fmt: skip
+        with pytest.raises((QueryError, SchemaMismatch), match="no (such )?field.*; did you mean 'number'"):
+            found = query.execute()
+            list(found)
+    assert db["t"].find_one({"id": "a"}, {"_id": 0}).execute()["number"] == 1
