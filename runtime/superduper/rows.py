@@ -13,7 +13,17 @@ from superduper.artifacts import reference
 from superduper.components.datatype import DataType
 from superduper.components.schema import Schema
 from superduper.document import Document, Encoded, LazyArtifact, LazyFile, Place, Source, as_given
-from superduper.errors import ArtifactError, DecodeError, EncodeError, SchemaMismatch, SuperduperError, nearest
+from superduper.errors import (
+    AccessDenied,
+    ArtifactError,
+    DecodeError,
+    EncodeError,
+    SchemaMismatch,
+    StoreError,
+    SuperduperError,
+    Unreachable,
+    nearest,
+)
 from superduper.query.tables import FOLDS, READ_ALONG, RESERVED, TableDef
 
 if TYPE_CHECKING:
@@ -298,8 +308,12 @@ def _id(text: str, kind: DataType) -> str:
     return found.id
 
 
+_OF_STORES = (ArtifactError, StoreError, Unreachable, AccessDenied)
+
+
 def _at(error: SuperduperError, where: str) -> SuperduperError:
-    if isinstance(error, ArtifactError) or str(error).startswith("table "):
+    # What the store says is no fault of the row's: payloads are written while rows are encoded.
+    if isinstance(error, _OF_STORES) or str(error).startswith("table "):
         return error
     kind = type(error) if isinstance(error, (EncodeError, DecodeError, SchemaMismatch)) else EncodeError
     return kind(f"{where}: {error}")
