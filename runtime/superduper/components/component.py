@@ -56,7 +56,7 @@ class Component(ABC):
 
     def payloads(self) -> dict[str, bytes]:
         """Artifacts that the spec names (id → bytes) and that the datalayer has to store with it."""
-        self.spec()
+        self._checked_spec()
         found = dict(self._payloads)
         for code, given in self._codes.values():
             # Made from a record whose code is pickled: a new version of it needs the same bytes.
@@ -78,8 +78,20 @@ class Component(ABC):
         """
         self._recorded = (self._plain_spec(), digest)
 
+    def _checked_spec(self) -> BaseModel:
+        from pydantic import ValidationError
+
+        try:
+            return self.spec()
+        except ValidationError as error:
+            problems = (
+                f"{'.'.join(map(str, found['loc']))}: {found['msg']}, not {found['input']!r:.60}"
+                for found in error.errors(include_url=False)
+            )
+            raise ConfigError(f"{type(self).__name__} {self.identifier!r}: {'; '.join(problems)}") from error
+
     def _plain_spec(self) -> dict[str, Any]:
-        return self.spec().model_dump(mode="json", by_alias=True, exclude_none=True)
+        return self._checked_spec().model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def _hash(self, content: Mapping[str, Any], codes: Collection[str] | None = None) -> str:
         """Hash of parts of the spec with the code in them: of all codes and the children, or of these codes alone."""

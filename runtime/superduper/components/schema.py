@@ -131,7 +131,7 @@ def _is_json(value: Any) -> bool:
 
 
 def _field(schema: str, name: str, kind: DataType | str | type) -> DataType | str:
-    if name in READ_ALONG or "." in name or name.startswith("$") or not name:
+    if not isinstance(name, str) or name in READ_ALONG or "." in name or name.startswith("$") or not name:
         raise ConfigError(
             f"Schema {schema!r}: a field cannot be named {name!r} (reserved: {', '.join(READ_ALONG)}; no '.', no '$')"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from superduper.components.component import Component, Lookup, alone, check_identifier
 from superduper.components.schema import Schema, field_specs, from_field_specs
 from superduper.errors import ConfigError
-from superduper.query.tables import TableDef
+from superduper.query.tables import RESERVED, TableDef
 
 if TYPE_CHECKING:
     from superduper.api.v1alpha1 import TableSpec
@@ -52,6 +52,10 @@ class Table(Component):
         if schema is not None and fields is not None:
             raise ConfigError(f"Table {identifier!r}: give schema or fields, not both")
         self.schema = Schema(identifier, fields or {}) if schema is None else schema
+        if primary_id in RESERVED:
+            raise ConfigError(
+                f"Table {identifier!r}: the primary key cannot be {primary_id!r}, which superduper writes"
+            )
         self.primary_id, self.source, self.deletion_policy = primary_id, source, deletion_policy
         key = self.schema.fields.get(primary_id, "str")
         if key not in ("str", "int"):
