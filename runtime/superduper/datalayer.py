@@ -126,7 +126,7 @@ class Datalayer:
 
         What is the same already is left alone. Gives back the component. ``run=False`` trains and predicts nothing.
         """
-        if isinstance(component, Sequence):
+        if isinstance(component, Sequence) and not isinstance(component, (str, bytes)):
             return [self.apply(part, run=run) for part in component]
         self._fresh()
         made = component if isinstance(component, Component) else self.from_object(component)
