@@ -126,7 +126,9 @@ class MongoDatabase:
                 return
             if servers and all(_REFUSED in str(server.error) for server in servers.values()):
                 named = ", ".join(f"{host}:{port}" for host, port in servers)
-                raise Unreachable(f"{self.uri}: the connection to {named} is refused; check that the server runs there")
+                raise Unreachable(
+                    f"{self.uri} does not answer: the connection to {named} is refused; check that the server runs there"
+                )
             time.sleep(0.005)
 
     def _mock(self) -> Any:
