@@ -285,9 +285,8 @@ class SQLMetaDataStore(MetaDataStore):
                 found = connection.scalar(VALUE, name)
             except DBAPIError:
                 connection.rollback()
-                if inspect(connection).has_table(meta.name):
-                    raise
-                found = None
+                # Another process may have made it meanwhile: what is wrong otherwise is wrong the second time too.
+                found = connection.scalar(VALUE, name) if inspect(connection).has_table(meta.name) else None
         check_schema_version(self.uri, int(found or self._write(create)))
 
     def _read(self, action: Callable[[Connection], T]) -> T:
