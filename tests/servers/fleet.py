@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.servers.base import Server
+from tests.servers.dask import DaskScheduler, DaskWorkers
 from tests.servers.locks import FileLock
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.s3 import S3Server
 
-KINDS: tuple[type[Server], ...] = (PostgresServer, MariaDBServer, MongoServer, S3Server)
+KINDS: tuple[type[Server], ...] = (PostgresServer, MariaDBServer, MongoServer, S3Server, DaskWorkers, DaskScheduler)
 S = TypeVar("S", bound=Server)
 
 
