@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ def run_batch(digest: str, model: bytes, data: bytes) -> bytes:
 
 def readable(path: str) -> bool:
     """Whether this worker sees the file."""
-    return Path(path).is_file()
+    return os.access(path, os.R_OK)
 
 
 def _model(digest: str, data: bytes) -> Predict:
