@@ -112,7 +112,7 @@ def test_one_model_runs_where_it_says(sqlite_uri: str, dask_uri: str) -> None:
         assert pids["here"] == pids["local"] == {os.getpid()}
         assert os.getpid() not in pids["there"]
         assert db.load("model", "there").compute == dask_uri
-    with pytest.raises(ManifestError, match="compute.engine: 'ray' is not one of auto, local, dask"):
+    with pytest.raises(ManifestError, match="compute: engine: 'ray' is not one of auto, local, dask"):
         ObjectModel("m", object=root, compute="ray").spec()
 
 

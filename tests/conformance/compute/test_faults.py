@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -248,6 +249,22 @@ def test_a_server_that_says_nothing_is_unreachable_within_ten_seconds() -> None:
         with pytest.raises(Unreachable, match=f"no dask scheduler answers at tcp://127.0.0.1:{port} "):
             DaskComputeBackend(f"dask://127.0.0.1:{port}")
         assert time.monotonic() - began < 11
+
+
+def test_a_server_of_another_kind_is_named_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def greet() -> None:
+            connection, _ = server.accept()
+            connection.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
+            connection.close()
+
+        greeter = threading.Thread(target=greet)
+        greeter.start()
+        with pytest.raises(Unreachable, match="what listens there is no dask scheduler"):
+            DaskComputeBackend(f"dask://127.0.0.1:{port}")
+        greeter.join()
 
 
 @pytest.mark.parametrize("uri", ["dask://", "dask://h:0", "dask://h:70000", "dask://u:geheim@h:1", "dask://h:1/x?y=1"])

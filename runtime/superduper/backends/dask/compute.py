@@ -23,6 +23,8 @@ from superduper.code import describe
 from superduper.errors import ModelError, Unreachable, UriError
 
 PORT = 8786
+GREETING = 1 << 20
+"""More bytes than a scheduler's greeting ever has."""
 _ADDRESS = re.compile(r"dask://(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?/?")
 
 
@@ -118,13 +120,21 @@ def _scheduler(uri: str) -> str | None:
 def _client(address: str, uri: str) -> Client:
     deadline = float(config.CFG.connect_timeout)
     end = time.monotonic() + deadline
-    host, _, port = address.removeprefix("tcp://").rpartition(":")
     try:
-        # Dask goes on trying where nothing listens; that is known at once.
-        socket.create_connection((host.strip("[]"), int(port)), timeout=deadline).close()
+        _probe(address, deadline)
         return Client(address, timeout=max(0.1, end - time.monotonic()), set_as_default=False, name="superduper")
     except (OSError, ValueError) as error:
         raise Unreachable(
             f"no dask scheduler answers at {address} within {deadline:g} s ({uri}): {describe(error)}; "
             "check the address, or start one with dask scheduler"
         ) from error
+
+
+def _probe(address: str, deadline: float) -> None:
+    """Raises OSError where nothing listens, or not a dask scheduler: its client waits for ever for a first message."""
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=deadline) as connection:
+        first = connection.recv(8)
+    # A scheduler begins with its greeting, and that with its length; other servers wait, or begin with text.
+    if len(first) < 8 or int.from_bytes(first, "little") > GREETING:
+        raise ConnectionError("what listens there is no dask scheduler")
