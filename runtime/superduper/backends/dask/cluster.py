@@ -25,7 +25,7 @@ class OwnCluster:
         reading, writing = os.pipe()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program, with our own argument
-                [sys.executable, "-m", "superduper.backends.dask", str(writing)],
+                [sys.executable, "-P", "-m", "superduper.backends.dask", str(writing)],
                 stdin=subprocess.PIPE,
                 pass_fds=(writing,),
                 # What the user's code imports here it imports there.
