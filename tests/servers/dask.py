@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
-from tests.servers.base import Server
+from tests.servers.base import Server, running
 
 WORKERS = 2
 
@@ -36,8 +38,6 @@ class DaskScheduler(Server):
 
     def workers(self) -> dict[str, int]:
         """Address and process id of each worker that is there."""
-        import os
-
         from distributed import Client
 
         with Client(f"tcp://127.0.0.1:{self.port}", timeout=2, set_as_default=False) as client:
@@ -73,3 +73,7 @@ class DaskWorkers(Server):
     @contextmanager
     def fresh(self) -> Iterator[str]:
         yield self.uri
+
+
+def start(root: Path) -> AbstractContextManager[DaskScheduler]:
+    return running(DaskScheduler, root)
