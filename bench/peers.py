@@ -1,9 +1,10 @@
 """The peers, by the scripts of ``../shared/bench``, each in an environment made for it: ``make bench BENCH=--peers``.
 
 Environments are made once, by pip, below ``BENCH_PEERS`` (default: ``~/.cache/superduper-bench``), and used
-again; remove the folder to make them anew. Lance's (``pylance``) takes a minute and 400 MB, that of superduper 0.10
-(``superduper-framework``) some minutes and 700 MB. A peer that cannot be installed or run is named, with the reason,
-and its lines of the table say that they were not measured.
+again; remove the folder to make them anew. Lance's (``pylance``) takes a minute and 400 MB, Pixeltable's a
+minute and 700 MB (a PostgreSQL server is among it), that of superduper 0.10 (``superduper-framework``) some minutes and
+700 MB. A peer that cannot be installed or run is named, with the reason, and its lines of the table say that they were
+not measured.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bench.run import Runs
 
 PACKAGES = {
     "lance": ["pylance", "pyarrow", "numpy"],
+    "pixeltable": ["pixeltable"],
     "superduper010": ["superduper-framework==0.10.0", "superduper-mongodb==0.10.0", "superduper-sql==0.10.0"],
 }
 INSTALL_SECONDS, RUN_SECONDS = 900, 300
@@ -33,6 +35,8 @@ def run(scripts: Path, runs: Runs) -> None:
         return
     if (python := _environment("lance")) is not None:
         _lance(python, scripts / "peer_dataplane.py", runs)
+    if (python := _environment("pixeltable")) is not None:
+        _pixeltable(python, scripts / "peer_dataplane.py", runs)
     if (python := _environment("superduper010")) is not None:
         _superduper(python, scripts / "peer_superduper.py", runs)
 
@@ -65,6 +69,15 @@ def _lance(python: str, script: Path, runs: Runs) -> None:
     for line in _lines([python, script, *command]):
         if line["phase"] == "pass":
             runs.keep("pass", "Lance", Measured("pass", line["s_min"], line["s_min"], round(line["peak_mb"] * 1e6)))
+
+
+def _pixeltable(python: str, script: Path, runs: Runs) -> None:
+    phases = {"write": "insert", "read_all": "read"}
+    for name, n, size in (("disk small", 10_000, 1000), ("disk large", 1000, 100_000)):
+        command = ["blobs", "--n", n, "--size", size, "--batch", n, "--systems", "pixeltable", "--dir", runs.disk]
+        for line in _lines([python, script, *command]):
+            if line["phase"] in phases:
+                runs.keep(name, "Pixeltable", Measured(phases[line["phase"]], line["s_min"], line["s_min"]))
 
 
 def _superduper(python: str, script: Path, runs: Runs) -> None:

@@ -78,8 +78,13 @@ def write(subject: System, _: Recorder, options: Options) -> None:
     """Rows for ``sweep``, in parts, so that this process stays small."""
     subject.open()
     subject.create("docs", "lazy bytes", "int")
+    again = payloads(options.distinct, options.size)
     for start in range(0, options.n, 64):
-        values = payloads(min(64, options.n - start), options.size, seed=start)
+        count = min(64, options.n - start)
+        if again:
+            values = [again[i % len(again)] for i in range(start, start + count)]
+        else:
+            values = payloads(count, options.size, seed=start)
         subject.insert("docs", [{"id": start + i, "x": value} for i, value in enumerate(values)])
 
 
@@ -135,6 +140,7 @@ def main() -> None:
     parser.add_argument("--backend", choices=["sqlite", "mongomock"], default="sqlite")
     parser.add_argument("--n", type=int, default=1000, help="rows")
     parser.add_argument("--size", type=int, default=102_400, help="bytes of a payload")
+    parser.add_argument("--distinct", type=int, default=0, help="so many payloads for all rows; 0: one for each")
     parser.add_argument("--plain", action="store_true", help="payloads are bytes, stored as they are, not pickled")
     parser.add_argument("--dir", type=Path, help="where to make the folder; default: the system's place")
     parser.add_argument("--root", type=Path, help="a folder that is there")

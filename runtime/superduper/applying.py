@@ -10,6 +10,7 @@ from superduper.components.component import Component
 from superduper.components.dataset import Dataset
 from superduper.components.datatype import DataType
 from superduper.components.listener import Listener
+from superduper.components.metric import READY, unknown
 from superduper.components.model import Model
 from superduper.components.schema import storage
 from superduper.components.table import Table
@@ -52,6 +53,7 @@ class Applying:
 
     def _record(self, component: Component) -> tuple[ComponentKey, bool]:
         if isinstance(component, DataType):
+            component.check()
             self._refuse_other_encoding(component)
         children, new = [], False
         for child in component.children():
@@ -93,7 +95,14 @@ class Applying:
                     f"cannot be read as {datatype.storage}; give the new data type another name"
                 )
 
+    def _refuse_unknown_metrics(self, model: Model) -> None:
+        """Before anything is trained: what measures it must be there."""
+        for metric in model.validation.metrics if model.validation is not None else ():
+            if isinstance(metric, str) and metric not in READY and not self.stores.metadata.versions("metric", metric):
+                raise ConfigError(f"model {model.identifier!r} validation: {unknown(metric)}")
+
     def _model(self, model: Model) -> bool:
+        self._refuse_unknown_metrics(model)
         _, new = self._record(model)
         known: Any = self.catalog.load("model", model.identifier)
         if model is not known:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FITTED, RETAINED, OWNER = "fitted", "retained", "owner"
 """Records that are no components of the user's: fitted models, tables that were removed while their rows stay, and
 the name under which this datalayer stands in its artifact store."""
+TYPES = ("dataset", "datatype", "listener", "metric", "model", "schema", "table")
+"""Types of the user's components."""
 HIDDEN = (FITTED, RETAINED, OWNER)
 MAKES = "$makes"
 """Key of a model's record that holds ``Model.makes``."""

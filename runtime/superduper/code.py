@@ -39,12 +39,8 @@ def load(code: Code, fetch: Fetch, *, where: str = "code") -> Any:
     """
     if code.pickle is not None:
         found = unpickle(code.pickle, fetch, where)
-    elif code.module is not None:
-        found = _attribute(_module(code.module, where), code.callable or "", where)
-    elif code.source is not None:
-        found = _attribute(_source(code.source, where), code.callable or "", where)
     else:
-        raise CodeError(f"{where}.sourceFrom: a ConfigMap can be read in a cluster only; use source or module here")
+        found = named(code, where=where)
     if code.is_called:
         try:
             found = found(*(code.args or ()), **(code.kwargs or {}))
@@ -52,9 +48,29 @@ def load(code: Code, fetch: Fetch, *, where: str = "code") -> Any:
             raise CodeError(
                 f"{where}: {code.callable or 'the callable'} failed on its args and kwargs: {describe(error)}"
             ) from error
-    if not callable(found):
-        raise CodeError(f"{where}.callable: {code.callable!r} is a {type(found).__name__}, not something to call")
+    _need_callable(code, found, where)
     return found
+
+
+def named(code: Code, *, where: str = "code") -> Any:
+    """What ``callable`` names in the module or source, before ``args`` and ``kwargs``. Raises CodeError."""
+    try:
+        if code.module is not None:
+            found = _attribute(_module(code.module), code.callable or "", code.module)
+        elif code.source is not None:
+            found = _attribute(_source(code.source), code.callable or "", "the source")
+        else:
+            problem = "a ConfigMap can be read in a cluster only; use source or module here"
+            raise CodeError(problem, part="sourceFrom")
+    except CodeError as error:
+        raise error.at(where) from error.__cause__
+    _need_callable(code, found, where)
+    return found
+
+
+def check_syntax(source: str) -> None:
+    """Raises CodeError where the text is no Python; nothing of it is run."""
+    _compiled(source)
 
 
 def dump(function: Any) -> tuple[Code, dict[str, bytes]]:
@@ -172,13 +188,14 @@ def unpickle(identifier: str, fetch: Fetch, where: str) -> Any:
         ) from error
 
 
-def _module(name: str, where: str) -> types.ModuleType:
+def _module(name: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise CodeError(f"{where}.module: no module {error.name!r}; install it or correct the name {name!r}") from error
+        problem = f"no module {error.name!r}; install it or correct the name {name!r}"
+        raise CodeError(problem, part="module") from error
     except Exception as error:
-        raise CodeError(f"{where}.module: importing {name!r} failed: {describe(error)}") from error
+        raise CodeError(f"importing {name!r} failed: {describe(error)}", part="module") from error
 
 
 def _module_text(name: str) -> str:
@@ -193,35 +210,57 @@ def _module_text(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _source(text: str, where: str) -> types.ModuleType:
+def _source(text: str) -> types.ModuleType:
     """Run the text as a module of its own. It is kept out of ``sys.modules``, so what it defines pickles by value."""
-    file = f"<superduper {sha1(text.encode())[:12]}>"
+    file = _file(text)
     module = types.ModuleType(file)
     module.__file__ = file
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     try:
-        exec(compile(text, file, "exec"), module.__dict__)  # noqa: S102 - the user's own code, which is what this is for
-    except SyntaxError as error:
-        raise CodeError(f"{where}.source: line {error.lineno}: {error.msg}") from error
+        exec(_compiled(text), module.__dict__)  # noqa: S102 - the user's own code, which is what this is for
+    except CodeError:
+        raise
     except Exception as error:
-        raise CodeError(f"{where}.source: line {_line_in(file, error)}: {describe(error)}") from error
+        raise CodeError(describe(error), part="source", line=_line_in(file, error)) from error
     return module
 
 
-def _line_in(file: str, error: BaseException) -> int | str:
-    lines = (
-        [frame.lineno for frame in inspect.getinnerframes(error.__traceback__) if frame.filename == file]
-        if (error.__traceback__)
-        else []
-    )
-    return lines[-1] if lines else "?"
+def _compiled(text: str) -> types.CodeType:
+    try:
+        return compile(text, _file(text), "exec")
+    except SyntaxError as error:
+        raise CodeError(error.msg, part="source", line=error.lineno) from error
+    except ValueError as error:
+        raise CodeError(str(error), part="source") from error
 
 
-def _attribute(module: types.ModuleType, name: str, where: str) -> Any:
+def _file(text: str) -> str:
+    """The name of a source text in tracebacks."""
+    return f"<superduper {sha1(text.encode())[:12]}>"
+
+
+def _line_in(file: str, error: BaseException) -> int | None:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return lines[-1] if lines else None
+
+
+def line_of(function: Any, error: BaseException) -> int | None:
+    """The line, in the file or source text that defines the function, at which it raised the error."""
+    code = getattr(function, "__code__", None)
+    return _line_in(code.co_filename, error) if code is not None else None
+
+
+def _need_callable(code: Code, found: Any, where: str) -> None:
+    if not callable(found):
+        problem = f"{code.callable!r} is a {type(found).__name__}, not something to call"
+        raise CodeError(problem, where=where, part="callable")
+
+
+def _attribute(module: types.ModuleType, name: str, within: str) -> Any:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
             known = [key for key in vars(found) if not key.startswith("_")] if hasattr(found, "__dict__") else []
-            raise CodeError(f"{where}.callable: {module.__name__} defines no {name!r}{nearest(name, known)}")
+            raise CodeError(f"{within} defines no {name!r}{nearest(name, known)}", part="callable")
         found = getattr(found, part)
     return found

@@ -7,7 +7,7 @@ codec       a value is                                 stored as                
 ``json``    what JSON can say                          UTF-8 JSON                  application/json
 ``text``    ``str``                                    UTF-8                       text/plain
 ``bytes``   ``bytes``, ``bytearray``, ``memoryview``   itself                      application/octet-stream
-``numpy``   ``numpy.ndarray`` of a plain dtype         the ``.npy`` format         application/x-npy
+``numpy``   ``numpy.ndarray`` or numbers               the ``.npy`` format         application/x-npy
 ``image``   ``PIL.Image``, or an array (H, W[, 3|4])   PNG, or ``info['format']``  image/png …
 ``file``    a path to a file or folder                 a tree of the store         –
 ==========  =========================================  ==========================  ====================
@@ -49,6 +49,20 @@ def get(name: str) -> Codec:
         raise ConfigError(f"no codec {name!r}{nearest(name, CODECS)} (known: {', '.join(CODECS)})") from None
 
 
+def check_info(name: str, info: Info) -> None:
+    """Raises ConfigError where the codec of that name cannot use this ``info``; MissingExtra."""
+    if name == "image" and info is not None and "format" in info:
+        image = _pillow()
+        image.init()
+        given = str(info["format"])
+        if given.upper() not in image.SAVE:
+            known = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+            raise ConfigError(
+                f"no image format {given!r}{nearest(given.upper(), image.SAVE)} (formats: {', '.join(known)}, "
+                "and what else Pillow writes)"
+            )
+
+
 def _pickle(value: Any, _: Info) -> bytes:
     return pickle.dumps(value, protocol=PROTOCOL)
 
@@ -83,8 +97,11 @@ def _array(value: Any, _: Info) -> bytes:
         import numpy as np
     except ImportError as error:
         raise MissingExtra("numpy", "numpy", "the numpy codec") from error
+    array = np.asanyarray(value)
+    if array is not value and array.dtype.kind not in "biufc":
+        raise TypeError(f"the numpy codec takes an array or numbers, not {type(value).__name__} {value!r:.60}")
     buffer = io.BytesIO()
-    np.save(buffer, np.asanyarray(value), allow_pickle=False)
+    np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
@@ -94,6 +111,18 @@ def _load_array(data: bytes, _: Info) -> Any:
     except ImportError as error:
         raise MissingExtra("numpy", "numpy", "the numpy codec") from error
     return np.load(io.BytesIO(data), allow_pickle=False)
+
+
+def shape(value: Any) -> tuple[int, ...]:
+    """The lengths of an array, image or nested list in each dimension; ``()`` of a single value."""
+    given = getattr(value, "shape", None)
+    if given is None:
+        try:
+            import numpy as np
+        except ImportError as error:
+            raise MissingExtra("numpy", "numpy", "a DataType with a shape") from error
+        given = np.shape(value)
+    return tuple(int(length) for length in given)
 
 
 def _path(value: Any, _: Info) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from superduper.applying import Applying
 from superduper.artifacts import Artifacts
 from superduper.backends import registry
-from superduper.catalog import HIDDEN, OWNERS, RETAINED, Catalog
+from superduper.catalog import HIDDEN, OWNERS, RETAINED, TYPES, Catalog
 from superduper.components.component import Component
 from superduper.components.listener import Listener
 from superduper.components.model import Model
@@ -94,13 +94,14 @@ class Datalayer:
         """Add rows, all or none."""
         return self.execute(self[table].insert_many(rows))  # type: ignore[no-any-return]
 
-    def sync(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Synced:
+    def sync(self, table: str, rows: Sequence[Mapping[str, Any]], places: Sequence[object] | None = None) -> Synced:
         """Make the table hold these rows, by their keys: new ones are added, changed ones replaced, all or none.
 
         Rows that are not given stay. No model is run: results of replaced rows are marked stale.
+        ``places``: what each row is called in messages, as ``numbers.csv:7``; left out: its position.
         """
         self._fresh()
-        return self._syncing.sync(table, rows)
+        return self._syncing.sync(table, rows, places)
 
     def native_names(self, table: str, /) -> AbstractSet[str]:
         """Methods and columns that the database's own client offers on the table."""
@@ -125,7 +126,7 @@ class Datalayer:
 
         What is the same already is left alone. Gives back the component. ``run=False`` trains and predicts nothing.
         """
-        if isinstance(component, Sequence):
+        if isinstance(component, Sequence) and not isinstance(component, (str, bytes)):
             return [self.apply(part, run=run) for part in component]
         self._fresh()
         made = component if isinstance(component, Component) else self.from_object(component)
@@ -167,8 +168,9 @@ class Datalayer:
     def show(self, type_id: str | None = None, identifier: str | None = None, version: int | None = None) -> Any:
         """All components; the identifiers of a type; the versions of one; or the record of a version.
 
-        ``version=-1`` is the newest.
+        ``version=-1`` is the newest. Raises NotFound.
         """
+        self._check_type(type_id)
         if identifier is None:
             found = [(type_, name) for type_, name in self.metadata.components(type_id) if type_ not in HIDDEN]
             return (
@@ -188,7 +190,12 @@ class Datalayer:
     def load(self, type_id: str, identifier: str, version: int | None = None) -> Any:
         """The component, the newest version by default. Raises NotFound."""
         self._fresh()
+        self._check_type(type_id)
         return self._catalog.load(type_id, identifier, version)
+
+    def _check_type(self, type_id: str | None) -> None:
+        if type_id is not None and type_id not in TYPES:
+            raise NotFound(f"no type of component {type_id!r}{nearest(type_id, TYPES)} (types: {', '.join(TYPES)})")
 
     def remove(self, type_id: str, identifier: str, version: int | None = None, *, force: bool = False) -> None:
         """Forget a component. Raises NotFound; raises InUse, naming what needs it, unless ``force`` removes that too.
@@ -286,12 +293,12 @@ class Datalayer:
         return self._retention.live()
 
     def verify(self, *, set_aside: bool = False) -> list[Damage]:
-        """Read every artifact again and report what is damaged or missing."""
+        """Read every artifact again and report what is damaged or missing, and which rows and components need it."""
         self._fresh()
         found = list(self.artifacts.verify(set_aside=set_aside))
         known = {damage.reference for damage in found}
         missing = self.artifacts.verify(set(self.live()))
-        return found + [damage for damage in missing if damage.reference not in known]
+        return self._retention.located(found + [damage for damage in missing if damage.reference not in known])
 
     def drop(self, *, force: bool = False) -> bool:
         """Remove all that superduper keeps here: tables, outputs, artifacts, components. Asks first unless ``force``.

@@ -136,7 +136,24 @@ class DecodeError(SuperduperError, ValueError):
 
 
 class CodeError(SuperduperError):
-    """User code cannot be loaded: import path, syntax or name."""
+    """User code cannot be loaded: import path, syntax or name.
+
+    ``part`` is the field of the code that is wrong, as ``source``, and ``line`` the line of the source, where known.
+    """
+
+    def __init__(self, problem: str, *, where: str = "", part: str = "", line: int | None = None) -> None:
+        super().__init__(problem)
+        self.problem, self.where, self.part, self.line = problem, where, part, line
+
+    def at(self, where: str) -> CodeError:
+        """The same error, saying also whose code it is."""
+        self.where = where
+        return self
+
+    def __str__(self) -> str:
+        place = ".".join(filter(None, (self.where, self.part)))
+        line = f"line {self.line}" if self.line is not None else ""
+        return ": ".join(filter(None, (place, line, self.problem)))
 
 
 class ModelError(SuperduperError):

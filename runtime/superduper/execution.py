@@ -12,7 +12,7 @@ from superduper.artifacts import reference
 from superduper.catalog import Catalog, Entry
 from superduper.components.listener import OUTPUTS
 from superduper.components.schema import Schema, infer
-from superduper.components.table import Table
+from superduper.components.table import Table, check_name
 from superduper.document import Cursor, Document
 from superduper.errors import InvalidReference, NotFound, QueryError
 from superduper.jobs.ledger import OUTPUT, Ledger
@@ -91,6 +91,12 @@ class Execution:
 
     def _documents(self, entry: Entry, query: Select) -> Generator[Document, None, None]:
         ledgers = {name: self._ledger(name) for name in query.outputs}
+        for name, _ in query.sort:
+            if name.partition(".")[0] in entry.codec.reference_fields:
+                raise QueryError(
+                    f"field {name!r} of table {entry.table.name!r} is kept in the artifact store and has no order; keep "
+                    "what you sort by in a field of its own"
+                )
         key = entry.table.primary_key
         hidden = (query.fields is not None and key not in query.fields) or key in query.exclude
         chosen = replace(query, table=entry.table.name, filter=self._filter(entry, query.filter), outputs=())
@@ -214,33 +220,42 @@ class Execution:
     def _insert(self, query: Insert, writer: Writer, schema: Schema | None) -> Change:
         if query.table.startswith(("outputs.", OUTPUTS)):
             raise QueryError(f"{query.table!r} holds outputs of a model; superduper writes them")
-        entry = self._entry_for(query, schema)
-        rows = entry.codec.encode(query.documents, writer)
+        entry, rows = self._encoded(query, writer, schema)
         writer.flush()
         self.stores.databackend.insert(entry.table, rows)
         keys = [row[entry.table.primary_key] for row in rows]
         return Change(keys, lambda: self.upkeep.inserted(entry.table.name, keys) if keys else [])
 
-    def _entry_for(self, query: Insert, schema: Schema | None) -> Entry:
-        """The table; made, with a schema given or inferred, where there is none yet."""
+    def _encoded(self, query: Insert, writer: Writer, schema: Schema | None) -> tuple[Entry, list[Row]]:
+        """The table and the rows as it keeps them; made where there is none yet, once it is known that they fit it."""
+        table = self._to_make(query, schema)
+        if table is None:
+            entry = self.catalog.entry(query.table)
+            return entry, entry.codec.encode(query.documents, writer)
+        made = self.catalog.of_table(table)
+        rows = made.codec.encode(query.documents, writer)
+        self.stores.databackend.check(made.table, rows)
+        self._owner.apply(table)
+        return self.catalog.entry(query.table), rows
+
+    def _to_make(self, query: Insert, schema: Schema | None) -> Table | None:
+        """The table that is not there yet, with the schema given or inferred."""
         try:
             entry = self.catalog.entry(query.table)
         except NotFound:
+            check_name(query.table)
             entry = None
         if schema is not None:
-            table = Table(query.table, schema)
-        elif entry is None:
-            table = Table(query.table, infer(query.table, query.documents, "id"))
-        elif entry.component is not None and not entry.component.schema.fields:
+            return Table(query.table, schema)
+        if entry is None:
+            return Table(query.table, infer(query.table, query.documents, "id"))
+        if entry.component is not None and not entry.component.schema.fields:
             known = entry.component
             inferred = infer(known.schema.identifier, query.documents, known.primary_id)
-            table = Table(
+            return Table(
                 query.table, inferred, known.primary_id, source=known.source, deletion_policy=known.deletion_policy
             )
-        else:
-            return entry
-        self._owner.apply(table)
-        return self.catalog.entry(query.table)
+        return None
 
     def _update(self, query: UpdateQuery, writer: Writer) -> Change:
         entry = self.catalog.entry(query.table)
@@ -306,12 +321,16 @@ class Execution:
 
     def _bulk(self, query: BulkWrite) -> Written:
         """Each in turn; where the database has transactions, all or none."""
-        for operation in query.operations:
-            if isinstance(operation, Insert):
+        inserted = [
+            row for operation in query.operations if isinstance(operation, Insert) for row in operation.documents
+        ]
+        with self.stores.artifacts.writing() as writer:
+            whole = Insert(query.executor, query.table, inserted)
+            if inserted and self._to_make(whole, None) is not None:
                 # Made before: the metadata may be in the same database, which the transaction keeps others off.
-                self._entry_for(operation, None)
-        with self.stores.artifacts.writing() as writer, self.stores.databackend.transaction():
-            changes = [self._change(operation, writer) for operation in query.operations]
+                self._encoded(whole, writer, None)
+            with self.stores.databackend.transaction():
+                changes = [self._change(operation, writer) for operation in query.operations]
         ids = [key for change in changes for key in change.ids]
         return Written(ids, [job for change in changes for job in change.follow()])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ from superduper.errors import ManifestError, nearest
 from superduper.uris import anchored
 
 STDIN = "-"
+_BLOCK = re.compile(r":\s+\|[-+0-9]*\s*(#.*)?$")
+"""A field whose text follows line by line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,15 @@ class Manifest:
     def problem(self, path: FieldPath, message: str) -> str:
         """A message in the form ``file:line: field.path: message``."""
         return f"{self.file}:{line_of(self.lines, path, self.line)}: {dotted(path)}: {message}"
+
+    def problem_in(self, path: FieldPath, line: int, message: str) -> str:
+        """A message about that line, from 1, of the text at the path."""
+        key = line_of(self.lines, path, self.line)
+        # A text in a block begins on the line below its field; another one may be folded in any way.
+        header = self.text.splitlines()[key - self.line : key - self.line + 1]
+        if header and _BLOCK.search(header[0]):
+            return f"{self.file}:{key + line}: {dotted(path)}: {message}"
+        return self.problem(path, f"line {line}: {message}")
 
     def resolve(self, uri: str) -> str:
         """The URI with its relative path made absolute from ``base``: file, filesystem and sqlite; others as given."""
@@ -114,12 +126,15 @@ def load(
     """The objects in files, folders (``*.yaml`` and ``*.yml``, at any depth) and ``-`` (standard input).
 
     They come in the order in which they are to be applied. ``known`` has, per kind, names of objects that exist
-    already: those of Datalayers, identifiers of the others. ConfigMaps and Secrets may stand among the manifests
-    for `sourceFrom` and `uriFrom`. Raises ManifestError with all problems, one per line.
+    already: those of Datalayers, identifiers of the others. A List is as its items. ConfigMaps and Secrets may stand
+    among the manifests for `sourceFrom` and `uriFrom`. Raises ManifestError with all problems, one per line; also where there is no object.
     """
     loader = _Loader()
     for path in paths:
-        if str(path) == STDIN:
+        if "://" in str(path):
+            loader.problems.append(f"{path}: URLs are not read; fetch it: curl -sSL {path} | superduper apply -f -")
+            loader.lost = True
+        elif str(path) == STDIN:
             loader.read("<stdin>", (stdin or sys.stdin).read(), Path.cwd())
         else:
             loader.read_path(Path(path))
@@ -132,6 +147,9 @@ def load(
     ordered = manifests if problems else references.ordered(manifests)
     if ordered is None:
         problems.append("the models' tables form a circle: each reads the outputs of the next")
+    if not manifests and not problems:
+        read = ", ".join("<stdin>" if str(path) == STDIN else str(path) for path in paths)
+        problems.append(f"no objects passed: there is no {', '.join(KINDS)} in {read}")
     if problems or ordered is None:
         raise ManifestError("\n".join(dict.fromkeys(problems)))
     return ordered
@@ -203,8 +221,9 @@ class _Loader:
                 self.problems += [f"{file}:{problem.line}: {problem.message}" for problem in document.problems]
                 self.refuse(document.value)
             elif document.value is not None:
-                source = "".join(lines[document.line - 1 : document.last_line])
-                self.add(file, number, document, source, base)
+                for part in _items(document):
+                    source = "".join(lines[part.line - 1 : part.last_line])
+                    self.add(file, number, part, source, base)
 
     def add(self, file: str, number: int, document: Document, text: str, base: Path) -> None:
         value = document.value
@@ -260,6 +279,21 @@ class _Loader:
                 self.texts[kind, name, key] = plain
 
 
+def _items(document: Document) -> Iterator[Document]:
+    """The objects of a ``kind: List``, as ``get -o json`` and kubectl write it; else the document itself."""
+    value = document.value
+    items = value.get("items") if isinstance(value, dict) and value.get("kind") == "List" else None
+    if not isinstance(items, list) or value.get("apiVersion") != "v1":
+        yield document
+        return
+    lines: dict[Any, dict[FieldPath, int]] = {}
+    for path, line in document.lines.items():
+        if path[:1] == ("items",) and len(path) > 1:
+            lines.setdefault(path[1], {})[path[2:]] = line
+    for position, item in enumerate(items):
+        yield Document(item, document.line_of(("items", position)), document.last_line, lines.get(position, {}))
+
+
 def _misfit(value: Any) -> Iterator[tuple[FieldPath, str]]:
     """What keeps a document from being read as one of the kinds."""
     if not isinstance(value, dict):
@@ -268,6 +302,8 @@ def _misfit(value: Any) -> Iterator[tuple[FieldPath, str]]:
     kind, version = value.get("kind"), value.get("apiVersion")
     if kind is None:
         yield ("kind",), f"required: one of {', '.join(KINDS)}"
+    elif kind == "List":
+        yield ("items",), "a List has apiVersion v1 and its objects in items"
     elif kind not in KINDS and not (kind in ("ConfigMap", "Secret") and version == "v1"):
         yield ("kind",), f"unknown kind {kind!r}{nearest(str(kind), KINDS) or '; known: ' + ', '.join(KINDS)}"
     elif kind in KINDS and version != API_VERSION:

@@ -7,16 +7,18 @@ A table that was removed while its rows stay leaves a note (``RETAINED``) that s
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from superduper.artifacts import reference
+from superduper.artifacts.verify import Damage, Holder
 from superduper.catalog import RETAINED, Catalog
 from superduper.components.listener import OUTPUTS
 from superduper.components.schema import Schema, storage
 from superduper.components.table import Table
-from superduper.errors import NotFound
+from superduper.errors import ArtifactError, NotFound
 from superduper.fingerprint import sha1
 from superduper.query.ast import Select
 from superduper.query.tables import Column, TableDef
@@ -47,14 +49,51 @@ class Retention:
         if self.stores.metadata.acquire("collect", owner, 1.0):
             self.stores.metadata.release("collect", owner)
 
+    def located(self, damage: Iterable[Damage]) -> list[Damage]:
+        """The same findings, each with what needs it."""
+        found = list(damage)
+        ids = {reference.parse(one.reference).id for one in found if one.reference}
+        holders: dict[str, dict[Holder, None]] = {}
+        trees = {info.key.rpartition("/")[2] for info in self.stores.artifacts.store.list("trees/")} if ids else set()
+        for holder, id in self._holders() if ids else ():
+            for each in {id, *(self._parts(id) if id in trees else ())} & ids:
+                holders.setdefault(each, {})[holder] = None
+        return [
+            replace(one, needed_by=tuple(holders.get(reference.parse(one.reference).id, ()))) if one.reference else one
+            for one in found
+        ]
+
+    def _holders(self) -> Iterator[tuple[Holder, str]]:
+        for type_id, identifier in self.stores.metadata.components():
+            for version in self.stores.metadata.versions(type_id, identifier):
+                record = self.stores.metadata.component(type_id, identifier, version)
+                for id in record.artifacts:
+                    yield Holder(type_id, f"{identifier!r} version {version}"), id
+        there = set(self.stores.databackend.list_tables())
+        for table, fields in self._referring():
+            if table.name in there:
+                for key, name, id in self._named(table, fields):
+                    yield Holder(table.name, key, name), id
+
+    def _parts(self, id: str) -> set[str]:
+        """Contents of the files in a folder, where it can be read."""
+        try:
+            return self.stores.artifacts.tree(id).blobs
+        except ArtifactError:
+            return set()
+
     def _references(self, table: TableDef, fields: tuple[str, ...]) -> Iterator[str]:
+        return (id for _, _, id in self._named(table, fields))
+
+    def _named(self, table: TableDef, fields: tuple[str, ...]) -> Iterator[tuple[Any, str, str]]:
+        """(key, field, id) of every reference in these fields."""
         query = Select(table.name, fields=(table.primary_key, *fields))
         for batch in self.stores.databackend.select(table, query):
             for row in batch:
                 for name in fields:
                     value = row.get(name)
                     if isinstance(value, str):
-                        yield reference.parse(value).id
+                        yield row[table.primary_key], name, reference.parse(value).id
 
     def _referring(self) -> Iterator[tuple[TableDef, tuple[str, ...]]]:
         """Every table that may hold references, once for each form that it had."""

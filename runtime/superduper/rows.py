@@ -13,7 +13,17 @@ from superduper.artifacts import reference
 from superduper.components.datatype import DataType
 from superduper.components.schema import Schema
 from superduper.document import Document, Encoded, LazyArtifact, LazyFile, Place, Source, as_given
-from superduper.errors import ArtifactError, DecodeError, EncodeError, SchemaMismatch, SuperduperError, nearest
+from superduper.errors import (
+    AccessDenied,
+    ArtifactError,
+    DecodeError,
+    EncodeError,
+    SchemaMismatch,
+    StoreError,
+    SuperduperError,
+    Unreachable,
+    nearest,
+)
 from superduper.query.tables import FOLDS, READ_ALONG, RESERVED, TableDef
 
 if TYPE_CHECKING:
@@ -71,11 +81,17 @@ class RowCodec:
         """Whether any field's payload is in the artifact store."""
         return bool(self._eager or self._handles)
 
-    def encode(self, rows: Iterable[Mapping[str, Any]], writer: Writer) -> list[Row]:
-        """Plain rows; payloads go to the writer. Raises EncodeError or SchemaMismatch, naming row and field."""
-        return [self._encode_row(position, row, writer) for position, row in enumerate(rows)]
+    def encode(
+        self, rows: Iterable[Mapping[str, Any]], writer: Writer, places: Iterable[object] | None = None
+    ) -> list[Row]:
+        """Plain rows; payloads go to the writer. Raises EncodeError or SchemaMismatch, naming row and field.
 
-    def _encode_row(self, position: int, row: Mapping[str, Any], writer: Writer) -> Row:
+        ``places``: what each row is called in messages, as ``numbers.csv:7``; left out: its position.
+        """
+        named = enumerate(rows) if places is None else zip(places, rows, strict=True)
+        return [self._encode_row(place, row, writer) for place, row in named]
+
+    def _encode_row(self, position: object, row: Mapping[str, Any], writer: Writer) -> Row:
         # Asked for first: whether something is a Mapping is slow to say.
         if type(row) is not dict and not isinstance(row, Mapping):
             raise EncodeError(
@@ -119,7 +135,7 @@ class RowCodec:
             f"{nearest(str(given), FOLDS)}; leave it out to have it chosen by the key"
         )
 
-    def _refuse_read_along(self, position: int, row: Mapping[str, Any]) -> None:
+    def _refuse_read_along(self, position: object, row: Mapping[str, Any]) -> None:
         """What superduper or MongoDB writes is let go where a row was read, which its key tells; else it is a slip."""
         for name in READ_ALONG:
             if name in row and name != "_fold":
@@ -147,21 +163,21 @@ class RowCodec:
             return _json(value)
         return self.value(name, value, writer)
 
-    def _new_key(self, position: int) -> str:
+    def _new_key(self, position: object) -> str:
         if self._key_type != "str":
             raise SchemaMismatch(
                 f"table {self.table.name!r}, row {position}: field {self.table.primary_key!r} is the primary key and is not given"
             )
         return str(uuid.uuid4())
 
-    def _undeclared(self, name: str, value: Any) -> Any:
+    def _undeclared(self, name: object, value: Any) -> Any:
+        if not isinstance(name, str) or name.startswith("$"):
+            raise SchemaMismatch("a field's name is a text that does not start with '$'")
         if not self.schemaless:
             raise SchemaMismatch(
                 f"the schema {self.schema.identifier!r} has no such field{nearest(name, self._encoders)} "
                 f"(fields: {', '.join(self._encoders)})"
             )
-        if not isinstance(name, str) or name.startswith("$"):
-            raise SchemaMismatch("a field's name is a text that does not start with '$'")
         return value
 
     def decode_parts(self, rows: list[Row], source: Source, budget: int) -> Iterator[list[Document]]:
@@ -292,8 +308,12 @@ def _id(text: str, kind: DataType) -> str:
     return found.id
 
 
+_OF_STORES = (ArtifactError, StoreError, Unreachable, AccessDenied)
+
+
 def _at(error: SuperduperError, where: str) -> SuperduperError:
-    if isinstance(error, ArtifactError) or str(error).startswith("table "):
+    # What the store says is no fault of the row's: payloads are written while rows are encoded.
+    if isinstance(error, _OF_STORES) or str(error).startswith("table "):
         return error
     kind = type(error) if isinstance(error, (EncodeError, DecodeError, SchemaMismatch)) else EncodeError
     return kind(f"{where}: {error}")
@@ -316,7 +336,8 @@ def _typed(kind: DataType) -> Encode:
         return encode_value(value.unpack() if given is LazyArtifact or given is LazyFile else value)
 
     if kind.is_file:
-        return lambda value, writer: reference.file(writer.put_path(encode(value)))
+        symlinks = kind.symlinks
+        return lambda value, writer: reference.file(writer.put_path(encode(value), symlinks=symlinks))
     if kind.is_artifact:
         return lambda value, writer: _BLOB + writer.put(encode(value))
     if kind.column_type == "json":

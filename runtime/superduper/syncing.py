@@ -44,18 +44,24 @@ class Syncing:
     def __init__(self, stores: Stores, catalog: Catalog, upkeep: Upkeep, owner: Datalayer) -> None:
         self.stores, self.catalog, self.upkeep, self._owner = stores, catalog, upkeep, owner
 
-    def sync(self, table: str, documents: Sequence[Mapping[str, Any]]) -> Synced:
-        """One batch. Of documents with the same key the last one counts. Raises SchemaMismatch, EncodeError."""
+    def sync(
+        self, table: str, documents: Sequence[Mapping[str, Any]], places: Sequence[object] | None = None
+    ) -> Synced:
+        """One batch. Of documents with the same key the last one counts. Raises SchemaMismatch, EncodeError.
+
+        ``places``: what each document is called in messages; left out: its position.
+        """
+        places = range(len(documents)) if places is None else places
         entry = self._entry(table, documents)
         key = entry.table.primary_key
-        for position, document in enumerate(documents):
+        for place, document in zip(places, documents, strict=True):
             if document.get(key) is None:
                 raise SchemaMismatch(
-                    f"table {table!r}: row {position} of the source has no {key!r}: rows of a source are told apart by "
+                    f"table {table!r}: row {place} of the source has no {key!r}: rows of a source are told apart by "
                     "their primary key; add it, or name another field with primaryKey"
                 )
         with self.stores.artifacts.writing() as writer:
-            rows = {row[key]: row for row in entry.codec.encode(documents, writer)}
+            rows = {row[key]: row for row in entry.codec.encode(documents, writer, places)}
             known = self._known(entry, list(rows))
             changed = [row for found, row in rows.items() if found in known and self._differs(entry, row, known[found])]
             new = [row for found, row in rows.items() if found not in known]

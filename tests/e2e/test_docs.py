@@ -48,6 +48,21 @@ def test_the_two_halves_of_the_readme_say_the_same(tmp_path: Path) -> None:
     assert shown.splitlines() == ["black.png 0.0", "white.png 1.0"]
     found = re.findall(r"^  (black.png|white.png) .* (\d)$", applied, re.MULTILINE)
     assert found == [("black.png", "0"), ("white.png", "1")]
+    # Both may be run again, and find what is new.
+    for name in ("yaml", "python"):
+        Image.new("RGB", (8, 8), "white").save(tmp_path / name / "pictures" / "again.png")
+    assert "again.png" in superduper(tmp_path / "yaml", "apply", "-f", "demo.yaml")
+    shown = run(tmp_path / "python", sys.executable, "demo.py")
+    assert shown.splitlines() == ["again.png 1.0", "black.png 0.0", "white.png 1.0"]
+
+
+def test_the_rooms_that_contributing_lists_are_those_that_there_are() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text().partition("    runtime/superduper/\n")[2].partition("\n\n")[0]
+    listed = {line.split()[0] for line in text.splitlines()}
+    rooms = {
+        f"{path.name}/" if path.is_dir() else path.name for path in (REPOSITORY / "runtime" / "superduper").iterdir()
+    }
+    assert listed == {name for name in rooms if not name.startswith("_") and name != "py.typed"}
 
 
 @pytest.mark.parametrize("path", [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))], ids=str)

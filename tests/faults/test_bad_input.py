@@ -60,6 +60,8 @@ def test_a_wrong_artifact_store_is_a_uri_error(uri: str) -> None:
 def test_the_nearest_scheme_is_named(store_uri: str) -> None:
     with pytest.raises(UriError, match="did you mean 'postgres"):
         superduper("postgrsql://u@h/d", artifact_store=store_uri)
+    with pytest.raises(UriError, match="no artifact store for file://; a folder is filesystem://"):
+        superduper("sqlite://", artifact_store="file:///x")
 
 
 @pytest.mark.parametrize(

@@ -230,3 +230,31 @@ def test_a_document_unpacks_what_it_holds() -> None:
     assert type(document.unpack()) is dict
     assert document.unpack(None) == document.unpack()
     assert repr(document) == "Document({'a': 1, 'b': {'c': [1, {'d': 2}]}})"
+
+
+@pytest.mark.parametrize("name", ["a b", "", "a.b", "9", "é", "x" * 64, 1, None])
+@pytest.mark.parametrize("kind", [Table, DataType, lambda name: Schema(name, {})], ids=["Table", "DataType", "Schema"])
+def test_what_cannot_be_a_name_is_refused_when_the_component_is_made(kind: Any, name: Any) -> None:
+    with pytest.raises(ConfigError, match=r"(Table|DataType|Schema) .*: a name is 1 to 63 letters"):
+        kind(name)
+
+
+@pytest.mark.parametrize("name", ["_superduper_meta", "_outputs__m", "_SUPERDUPER_meta"])
+def test_names_of_own_tables_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="names that begin with _superduper_ or _outputs__ are superduper's own"):
+        Table(name)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DataType("d", info={"x": object()}).digest(), r"DataType 'd': info\.x: .*JSON"),
+        (lambda: DataType("d", shape=(-1,)).digest(), r"DataType 'd': shape\.0: .*greater.*, not -1"),
+        (lambda: Table("t", deletion_policy="No").payloads(), "Table 't': deletion"),  # type: ignore[arg-type]
+        (lambda: Table("t", primary_id="_id"), "Table 't': the primary key cannot be '_id'"),
+        (lambda: Schema("s", {1: "int"}), "Schema 's': a field cannot be named 1"),  # type: ignore[dict-item]
+    ],
+)
+def test_a_value_that_no_spec_can_hold_is_an_error_of_ours(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()

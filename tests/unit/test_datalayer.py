@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from superduper import Datalayer, Dataset, DataType, Listener, Metric, Model, ObjectModel, Table, superduper
+from superduper import Datalayer, DataType, Listener, Metric, Model, ObjectModel, Table, superduper
 from superduper.api.v1alpha1 import Code
 from superduper.api.v1alpha1 import Model as ModelObject
 from superduper.api.v1alpha1.model import Predict, Training, Validation
-from superduper.errors import ConfigError, InUse, ModelError, NotFound, QueryError, SuperduperError
+from superduper.errors import CodeError, ConfigError, InUse, ModelError, NotFound, QueryError, SuperduperError
 
 CALLS: list[Any] = []
 
@@ -233,93 +233,6 @@ def test_a_model_runs_over_the_outputs_of_another(rows: Datalayer) -> None:
     assert found["new"] == 1010
 
 
-def test_a_dataset_pins_its_rows_and_their_artifacts(db: Datalayer) -> None:
-    db.apply(Table("t", fields={"x": DataType("any", codec="pickle"), "y": "int"}))
-    db["t"].insert_many([{"id": f"r{n}", "x": [n], "y": n} for n in range(4)]).execute()
-    dataset = Dataset("pinned", select=db["t"].find({"y": {"$lt": 3}}))
-    db.apply(dataset)
-    validation = Validation(table="t", target="y", inputs=["x"], metrics=["mae"], dataset="pinned")
-    model = Model(
-        "m",
-        object=lambda x: x[0],
-        validation=validation,
-        predict=Predict(table="t", inputs=["x"], output={"type": "int"}),
-    )
-    db.apply(model)
-    db["t"].update_many({}, {"$set": {"y": 100}}).execute()
-    db["t"].delete_many({"id": {"$in": ["r1", "r2"]}}).execute()
-    assert db.gc(window=0).removed == 0, "the payload of r3 is in its row; those of r1 and r2 are pinned"
-    assert db.validate("m") == {"mae": 0.0}
-    db.apply(Dataset("pinned", select=db["t"].find({"y": {"$lt": 3}})))
-    assert db.show("dataset", "pinned") == [0]
-
-
-def test_rows_of_a_removed_table_keep_their_artifacts(db: Datalayer) -> None:
-    kind = DataType("any", codec="pickle")
-    db.apply(Table("t", fields={"x": kind}))
-    db["t"].insert_one({"id": "a", "x": "kept"}).execute()
-    db.remove("table", "t")
-    with pytest.raises(NotFound):
-        db["t"].find().execute()
-    assert db.gc(window=0).removed == 0
-    db.apply(Table("t", fields={"x": kind}))
-    assert db["t"].find_one().execute()["x"] == "kept"
-    db.apply(Table("t", fields={"x": kind}, deletion_policy="Delete"))
-    db.remove("table", "t")
-    assert "t" not in db.databackend.list_tables()
-    assert db.gc(window=0).removed == 1
-
-
-def test_what_others_need_is_not_removed(rows: Datalayer) -> None:
-    kind = DataType("any", codec="pickle")
-    rows.apply(Table("u", fields={"x": kind}))
-    rows.apply(Listener(ObjectModel("m", object=lambda x: x), key="x", select=rows["t"]))
-    for what, name, needs in (("datatype", "any", "schema"), ("table", "t", "listener"), ("schema", "u", "table")):
-        with pytest.raises(InUse, match=needs):
-            rows.remove(what, name)
-    with pytest.raises(NotFound, match="'n'"):
-        rows.remove("model", "n")
-    rows.remove("listener", "m")
-    rows.remove("model", "m")
-    rows.remove("table", "t")
-    assert rows.show("table") == ["u"]
-
-
-def test_force_removes_what_needs_it_too(rows: Datalayer) -> None:
-    rows.apply(Listener(ObjectModel("m", object=lambda x: x), key="x", select=rows["t"], identifier="l"))
-    with pytest.raises(InUse, match="listener 'l'"):
-        rows.remove("model", "m")
-    rows.remove("model", "m", force=True)
-    assert rows.show("listener") == []
-    rows["t"].insert_one({"id": "still", "x": 1}).execute()
-
-
-def test_replace_needs_something_to_replace(rows: Datalayer) -> None:
-    with pytest.raises(NotFound, match="upsert"):
-        rows.replace(ObjectModel("m", object=lambda x: x))
-    rows.replace(ObjectModel("m", object=lambda x: x), upsert=True)
-    rows.replace(ObjectModel("m", object=lambda x: x + 1))
-    assert rows.show("model", "m") == [0, 1]
-
-
-def test_show_lists_types_names_and_versions(rows: Datalayer) -> None:
-    rows.apply(ObjectModel("m", object=lambda x: x))
-    rows.apply(ObjectModel("m", object=lambda x: x + 1))
-    assert {"type_id": "model", "identifier": "m"} in rows.show()
-    assert rows.show("model") == ["m"]
-    assert rows.show("model", "m") == [0, 1]
-    assert rows.show("model", "m", -1)["version"] == 1
-    assert rows.show("model", "m", 0)["spec"]["identifier"] == "m"
-    assert not any(key.startswith("$") for key in rows.show("model", "m", 0)["spec"])
-    with pytest.raises(NotFound, match="did you mean 'r2d2'"):
-        rows.apply(ObjectModel("r2d2", object=lambda x: x))
-        rows.show("model", "r2d")
-    with pytest.raises(NotFound, match="version"):
-        rows.load("model", "m", 7)
-    with pytest.raises(ConfigError):
-        rows.show(None, "m")
-
-
 def test_training_waits_for_rows_and_happens_once(db: Datalayer) -> None:
     training = Training(
         object=Code(source="def fit(xs, ys):\n    return {'mean': sum(ys) / len(ys)}", callable="fit"),
@@ -529,3 +442,35 @@ def test_a_manifest_without_predict_takes_the_listener_away(db: Datalayer) -> No
     for given, listeners in (({**spec, "predict": predict}, ["m"]), (spec, [])):
         db.apply(ModelObject.model_validate({"metadata": {"name": "m"}, "spec": given}))
         assert db.show("listener") == listeners
+
+
+def test_a_metric_that_is_none_is_refused_before_anything_is_trained(rows: Datalayer) -> None:
+    validation = {"table": "t", "target": "x", "metrics": ["acuracy"], "inputs": ["x"]}
+    training = {"object": lambda x: CALLS.append("trained"), "table": "t", "inputs": ["x"]}
+    CALLS.clear()
+    with pytest.raises(ConfigError, match="no metric 'acuracy'; did you mean 'accuracy'"):
+        rows.apply(Model("m", training=training, validation=validation))
+    assert (CALLS, rows.show("model")) == ([], [])
+    rows.apply(Metric("acuracy", lambda targets, predictions: 0.5))
+    rows.apply(Model("m", object=lambda x: x, validation=validation))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"encoder": Code(source="def f(x)\n  pass", callable="f")},
+            CodeError,
+            "'d' encoder.source: line 1: expected ':'",
+        ),
+        ({"decoder": Code(module="json", callable="lods")}, CodeError, "'d' decoder.callable: json defines no 'lods'"),
+        ({"codec": "image", "info": {"format": "GIFF"}}, ConfigError, "no image format 'GIFF'; did you mean 'GIF'?"),
+    ],
+)
+def test_a_data_type_that_cannot_work_is_refused_when_it_is_applied(
+    rows: Datalayer, options: dict[str, Any], error: type[SuperduperError], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        rows.apply(DataType("d", **options))
+    assert message in str(caught.value)
+    assert rows.show("datatype") == []

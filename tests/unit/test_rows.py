@@ -12,8 +12,8 @@ import pytest
 from superduper import DataType, Schema
 from superduper.artifacts import Artifacts
 from superduper.backends.memory.artifacts import MemoryArtifactStore
-from superduper.document import EMPTY, LazyArtifact, Source
-from superduper.errors import EncodeError, SchemaMismatch, SuperduperError
+from superduper.document import EMPTY, Encoded, LazyArtifact, Source
+from superduper.errors import ConfigError, EncodeError, SchemaMismatch, SuperduperError
 from superduper.rows import RowCodec, fold
 
 
@@ -149,3 +149,63 @@ def test_what_is_not_kept_is_refused_unless_the_row_was_read(source: Source, nam
 def test_a_fold_that_is_none_of_the_two_is_refused(source: Source) -> None:
     with pytest.raises(SchemaMismatch, match=r"row 0 \('a'\): '_fold' is 'train' or 'valid', not 'vald'; did you mean"):
         through(codec({}), source, {"id": "a", "_fold": "vald"})
+
+
+@pytest.mark.parametrize("value", ["foo", b"foo", {"a": 1}, [["a"]], [[1], [2, 3]], object()])
+def test_what_is_no_array_is_refused_by_the_numpy_codec(source: Source, value: Any) -> None:
+    rows = codec({"x": DataType("n", codec="numpy")})
+    with pytest.raises(EncodeError, match=r"row 0 \('a'\), field 'x': the encoder of DataType 'n' raised"):
+        through(rows, source, {"id": "a", "x": value})
+    (row,) = through(rows, source, {"id": "a", "x": [1, 2]})
+    assert row["x"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("made", "other"),
+    [
+        (DataType("d", codec="numpy", shape=(2, 2)), "array"),
+        (DataType("d", codec="json", shape=(2, 2)), "list"),
+        (DataType("d", codec="pickle", encodable="artifact", shape=(2, 2)), "array"),
+        (DataType("d", encoder=lambda x: x.tobytes(), shape=(2, 2)), "array"),
+        (DataType("d", codec="image", shape=(2, 2)), "image"),
+    ],
+    ids=["numpy", "json", "pickle", "own", "image"],
+)
+def test_a_value_of_another_shape_is_refused(source: Source, made: DataType, other: str) -> None:
+    import numpy as np
+    from PIL import Image
+
+    def value(*shape: int) -> Any:
+        array = np.zeros(shape, "uint8")
+        return {"array": array, "list": array.tolist(), "image": Image.fromarray(array)}[other]
+
+    rows = codec({"x": made})
+    through(rows, source, {"id": "a", "x": value(2, 2)}, {"id": "b", "x": None})
+    with pytest.raises(EncodeError, match=r"field 'x': DataType 'd' has the shape \(2, 2\), and the value \(3, 2\)"):
+        through(rows, source, {"id": "a", "x": value(3, 2)})
+    with pytest.raises(EncodeError, match="field 'x'"):
+        through(rows, source, {"id": "a", "x": "text"})
+
+
+def test_bytes_that_are_encoded_already_are_held_to_the_shape(source: Source) -> None:
+    rows = codec({"x": DataType("d", codec="json", encodable="artifact", shape=(2,))})
+    through(rows, source, {"id": "a", "x": Encoded(b"[1, 2]")})
+    with pytest.raises(EncodeError, match=r"has the shape \(2,\), and the value \(3,\)"):
+        through(rows, source, {"id": "a", "x": Encoded(b"[1, 2, 3]")})
+
+
+@pytest.mark.parametrize("encodable", ["file", "lazy_file"])
+def test_links_in_a_folder_are_refused_or_kept_by_an_option(source: Source, tmp_path: Path, encodable: Any) -> None:
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "a.txt").write_text("content")
+    (tmp_path / "given" / "link").symlink_to("a.txt")
+    row = {"id": "a", "x": str(tmp_path / "given")}
+    with pytest.raises(EncodeError, match=r"symbolic link; .* info=\{'symlinks': 'keep'\}"):
+        through(codec({"x": DataType("f", codec="file", encodable=encodable)}), source, row)
+    kept = DataType("f", codec="file", encodable=encodable, info={"symlinks": "keep"})
+    (read,) = through(codec({"x": kept}), source, row)
+    copy = Path(read.unpack()["x"])
+    assert (copy / "link").is_symlink()
+    assert (copy / "link").read_text() == "content"
+    with pytest.raises(ConfigError, match=r"info\['symlinks'\] is 'refuse' or 'keep', not 'kep'"):
+        DataType("f", codec="file", info={"symlinks": "kep"})

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from superduper import Datalayer, DataType, Listener, Model, ObjectModel, Schema, Table, superduper
-from superduper.errors import ArtifactMissing, InUse, NotFound, QueryError, SchemaMismatch
+from superduper.errors import (
+    ArtifactMissing,
+    ConfigError,
+    DuplicateKey,
+    InUse,
+    NotFound,
+    QueryError,
+    SchemaMismatch,
+    SuperduperError,
+)
+from superduper.query.operations import InsertOne
 
 URIS = ["sqlite://s.db", "mongomock://s"]
 
@@ -207,3 +217,77 @@ def test_a_document_that_was_read_may_be_inserted_and_put_back(db: Datalayer) ->
     db.insert("t", [{**read, "id": "b"}])
     assert values(db) == {"a": 5, "b": 1}
     assert {row["id"]: row["_outputs"]["m"] for row in db["t"].outputs("m").execute()} == {"a": 6, "b": 2}
+
+
+@pytest.mark.parametrize("name", ["a b", "_superduper_mine", "x" * 64])
+def test_an_insert_makes_no_table_of_a_name_that_cannot_be_one(db: Datalayer, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"Table '{name}'"):
+        db[name].insert_one({"id": "a"}).execute()
+    assert db.show("table") == []
+    assert name not in db.databackend.list_tables()
+    with pytest.raises(QueryError, match="a table's name is a text, not 1"):
+        db[1]  # type: ignore[index]
+
+
+def test_a_field_whose_name_is_no_text_is_refused(db: Datalayer) -> None:
+    row: Any = {"id": "a", 1: "x"}
+    with pytest.raises(SchemaMismatch, match="a field's name is a text"):
+        db.insert("t", [row])
+    db.apply(table("int"))
+    with pytest.raises(SchemaMismatch, match=r"row 0 \('a'\), field 1: a field's name is a text"):
+        db.insert("t", [row])
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_a_payload_has_no_order(db: Datalayer, name: str) -> None:
+    kinds = {"x": own("a", "artifact"), "y": own("b", "lazy_artifact"), "z": "int"}
+    db.apply(Table("t", fields=kinds))
+    with pytest.raises(QueryError, match=f"field '{name}' of table 't' is kept in the artifact store and has no order"):
+        list(db["t"].find().sort([("z", 1), (name, -1)]).execute())
+
+
+@pytest.mark.parametrize("rows", [[{"x": 1}, {"x": 2**70}], [{"id": "a", "x": 1}, {"id": "a", "x": 2}]])
+@pytest.mark.parametrize("bulk", [False, True], ids=["insert", "bulk"])
+def test_a_first_insert_that_fails_leaves_no_table(db: Datalayer, rows: list[Any], bulk: bool) -> None:
+    with pytest.raises((SchemaMismatch, DuplicateKey), match=r"64 bits|given twice"):
+        db["t"].bulk_write([InsertOne(row) for row in rows]).execute() if bulk else db.insert("t", rows)
+    assert db.show("table") == []
+    assert "t" not in db.databackend.list_tables()
+    db.insert("t", [{"id": "a", "x": "text"}])
+    assert values(db) == {"a": "text"}
+
+
+def test_a_first_insert_that_fails_leaves_a_table_without_fields_as_it_was(db: Datalayer) -> None:
+    db.apply(Table("t"))
+    with pytest.raises(SchemaMismatch, match="64 bits"):
+        db.insert("t", [{"id": "a", "x": 2**70}])
+    assert db.show("table", "t") == [0]
+    db.insert("t", [{"id": "a", "x": "text"}])
+    assert values(db) == {"a": "text"}
+
+
+def test_rows_of_a_bulk_write_make_one_table_that_they_all_fit(db: Datalayer) -> None:
+    db["t"].bulk_write([InsertOne({"id": "a", "x": 1}), InsertOne({"id": "b", "x": 1.5, "y": "s"})]).execute()
+    assert values(db) == {"a": 1.0, "b": 1.5}
+
+
+def test_a_listener_on_a_misspelt_field_is_refused(db: Datalayer) -> None:
+    db.apply(Table("t", fields={"number": "int"}))
+    for rows in ([], [{"id": "a", "number": 1}]):
+        db.insert("t", rows)
+        with pytest.raises(SuperduperError, match="no field 'nunber'; did you mean 'number'"):
+            db.apply(Listener(ObjectModel("m", object=abs), key="nunber", select=db["t"]))
+
+
+def test_a_misspelt_field_is_an_error_on_every_backend(db: Datalayer) -> None:
+    db.apply(Table("t", fields={"number": "int"}))
+    db.insert("t", [{"id": "a", "number": 1}])
+    t = db["t"]
+    for query in (
+        t.find({"nunber": 1}), t.find().sort("nunber"), t.find({}, {"nunber": 1}), t.distinct("nunber"),
+        t.count_documents({"nunber": 1}), t.update_many({}, {"$set": {"nunber": 1}}), t.delete_many({"nunber": 1}),
+    ):  # fmt: skip
+        with pytest.raises((QueryError, SchemaMismatch), match="no (such )?field.*; did you mean 'number'"):
+            found = query.execute()
+            list(found)
+    assert db["t"].find_one({"id": "a"}, {"_id": 0}).execute()["number"] == 1

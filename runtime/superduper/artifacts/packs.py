@@ -14,16 +14,16 @@ import math
 import mmap
 import struct
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from superduper.artifacts.seam import ArtifactStore, Buffer
+from superduper.artifacts.seam import ArtifactStore, Buffer, Upload
 
-__all__ = ["PACK_BYTES", "SMALL", "Damaged", "Pack", "body", "body_of_one", "fresh_key"]
+__all__ = ["PACK_BYTES", "SMALL", "Damaged", "Growing", "Pack", "body", "body_of_one", "fresh_key"]
 
 #: Payloads of at most this many bytes may be packed.
 SMALL = 1 << 20
-#: A pack is closed when it holds this much: what a writer keeps in memory at most.
+#: A pack is closed when it holds this much: what a writer keeps in memory at most, and less where a store lets it.
 PACK_BYTES = 64 << 20
 #: The index of a pack with more payloads than this is never held as a table (some 250 bytes for each).
 _TABLE = 1 << 17
@@ -52,6 +52,33 @@ def body(payloads: Iterable[tuple[bytes, Buffer]], width: int) -> Iterator[Buffe
         offset += len(payload)
         yield payload
     yield _tail(entries, width, offset)
+
+
+class Growing:
+    """A pack that is written while its payloads come: they need not all be held. Nobody sees it before ``finish``."""
+
+    def __init__(self, upload: Upload, width: int) -> None:
+        self.ids: set[bytes] = set()
+        self.size = 0
+        self._upload, self._width, self._pack = upload, width, _entry(width).pack
+        self._entries: list[bytes] = []
+
+    def add(self, payloads: Mapping[bytes, Buffer]) -> None:
+        """Write payloads by their raw ids, none of which may be here yet."""
+        for raw, payload in payloads.items():
+            self._entries.append(self._pack(raw, self.size, len(payload)))
+            self.size += len(payload)
+        self.ids.update(payloads)
+        self._upload.write(payloads.values())
+
+    def finish(self) -> None:
+        """Make it a pack, durably."""
+        self._upload.write([_tail(self._entries, self._width, self.size)])
+        self._upload.finish()
+
+    def abandon(self) -> None:
+        """Forget it."""
+        self._upload.abandon()
 
 
 def body_of_one(raw: bytes, size: int, chunks: Iterable[Buffer]) -> Iterator[Buffer]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["ArtifactStore", "Buffer", "ObjectInfo"]
+__all__ = ["ArtifactStore", "Buffer", "ObjectInfo", "Upload"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -24,6 +24,22 @@ class ObjectInfo(NamedTuple):
     key: str
     size: int
     modified: float
+
+
+class Upload(ABC):
+    """An object that is written bit by bit. Nothing lies under its key before ``finish``."""
+
+    @abstractmethod
+    def write(self, parts: Iterable[Buffer]) -> None:
+        """Add bytes. Raises StoreError; then only ``abandon`` is left to do."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Make it durable and visible. Raises StoreError, and leaves nothing behind."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Forget what was written."""
 
 
 class ArtifactStore(ABC):
@@ -42,6 +58,10 @@ class ArtifactStore(ABC):
         An error raised by the body's iterator passes through and leaves nothing behind. Raises StoreError when
         the disk is full or the store refuses.
         """
+
+    def begin(self, key: str) -> Upload | None:
+        """Where that costs no more than writing it at once, an object to be written bit by bit; else None."""
+        return None
 
     @abstractmethod
     def get(self, key: str) -> bytes:

@@ -169,7 +169,10 @@ def _walk(full: str, path: tuple[str, ...], found: os.stat_result) -> Iterator[_
 
 def _link(path: tuple[str, ...], full: str, symlinks: Symlinks) -> Entry:
     if symlinks == "refuse":
-        raise EncodeError(f"{full} is a symbolic link; store what it points to, or keep links with symlinks='keep'")
+        raise EncodeError(
+            f"{full} is a symbolic link; store what it points to, or keep links with symlinks='keep', "
+            "in a DataType as info={'symlinks': 'keep'}, on the command line as --symlinks keep"
+        )
     entry = Entry(path, "link", target=os.readlink(full))
     if leaves(entry):
         raise EncodeError(f"{full} links to {entry.target!r}, outside of the directory; put the file there itself")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from superduper.artifacts.chunks import CHUNK, ChunkHashes, chunk_key
 from superduper.artifacts.copies import Copy, copies, set_aside
@@ -18,16 +18,34 @@ from superduper.artifacts.tree import BadManifest, Tree
 if TYPE_CHECKING:
     from superduper.artifacts.store import Artifacts
 
-__all__ = ["Damage", "verify"]
+__all__ = ["Damage", "Holder", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A field of a row that needs an artifact; of a component, ``table`` is its type and ``row`` name and version."""
+
+    table: str
+    row: Any
+    field: str = ""
+
+    def __str__(self) -> str:
+        if not self.field:
+            return f"{self.table} {self.row}"
+        return f"table {self.table!r}, row {self.row!r}, field {self.field!r}"
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One finding. ``key`` is the object in the store, or where it would lie; ``reference`` may be empty (a pack)."""
+    """One finding. ``key`` is the object in the store, or where it would lie; ``reference`` may be empty (a pack).
+
+    ``needed_by`` is filled in by whoever knows the rows.
+    """
 
     reference: str
     problem: str
     key: str
+    needed_by: tuple[Holder, ...] = ()
 
 
 def verify(artifacts: Artifacts, ids: Iterable[str] | None, aside: bool) -> Iterator[Damage]:

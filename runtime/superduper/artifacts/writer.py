@@ -6,6 +6,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -15,7 +16,7 @@ from superduper.artifacts.copies import Copy, copies, set_aside
 from superduper.artifacts.digests import HASHERS
 from superduper.artifacts.index import Place
 from superduper.artifacts.lease import Lease, collector_at_work
-from superduper.artifacts.packs import PACK_BYTES, SMALL, body, body_of_one, fresh_key
+from superduper.artifacts.packs import PACK_BYTES, SMALL, Growing, body, body_of_one, fresh_key
 from superduper.artifacts.reference import blob
 from superduper.artifacts.seam import Buffer
 from superduper.artifacts.tree import Symlinks, Tree, scan
@@ -30,6 +31,8 @@ __all__ = ["Writer"]
 
 #: More payloads than this at a flush go into a pack; so many or fewer become a file each.
 _LOOSE = 16
+#: So many bytes wait at most where a store takes a pack bit by bit: little enough to be used again while it is cached.
+_PASSED_ON = 4 << 20
 
 Chunks = Callable[[], Iterator[Buffer]]
 
@@ -38,7 +41,7 @@ class Writer:
     """Stores payloads under a lease. Use it in a ``with`` that ends after the rows are committed. Safe under threads.
 
     Payloads of at most 1 MiB wait in memory, 64 MiB together, until ``flush``, or the end of the ``with``; if that
-    ends by an error they are dropped.
+    ends by an error they are dropped. A store that takes objects bit by bit gets them sooner, as a pack that grows.
     """
 
     def __init__(self, artifacts: Artifacts) -> None:
@@ -48,6 +51,9 @@ class Writer:
         self._lock = threading.RLock()
         self._pending: dict[bytes, bytes] = {}
         self._pending_bytes = 0
+        self._growing: Growing | None = None
+        self._grows = True
+        self._lost: BaseException | None = None
         self._trees: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -62,6 +68,8 @@ class Writer:
                 self.flush()
         finally:
             self._pending.clear()
+            if self._growing is not None:
+                self._growing.abandon()
             self._lease.release()
 
     def put(self, data: Buffer) -> str:
@@ -82,6 +90,8 @@ class Writer:
                 self._pending_bytes += size
                 if self._pending_bytes >= PACK_BYTES:
                     self._flush_pending()
+                elif self._pending_bytes >= _PASSED_ON and len(self._pending) > _LOOSE and self._grows:
+                    self._pass_on()
             elif held != data:
                 raise self._collision(raw.hex())
         return raw.hex()
@@ -140,17 +150,73 @@ class Writer:
                 self._mark_trees()
 
     def _flush_pending(self) -> None:
+        self._check()
+        if self._growing is not None:
+            self._pass_on()
+            self._close_pack()
         if not self._pending:
             return
+        new, collecting = self._new()
+        if len(new) > _LOOSE or (new and collecting):
+            self._store.put(fresh_key(), body(new.items(), self._width))
+        elif new:
+            list(self._artifacts.each(lambda item: self._store.put(item[0].hex(), item[1]), list(new.items())))
+        self._no_longer_pending()
+
+    def _pass_on(self) -> None:
+        """Add what waits to a pack that grows, if the store has such; a full one is closed."""
+        self._check()
+        if self._growing is not None and not self._growing.ids.isdisjoint(self._pending):
+            self._close_pack()  # the same ids again: they are compared with what is stored
+        if self._growing is None:
+            upload = self._store.begin(fresh_key())
+            if upload is None:
+                self._grows = False
+                return
+            self._growing = Growing(upload, self._width)
+        new, _ = self._new()
+        with self._losing(self._growing):
+            self._growing.add(new)
+        self._no_longer_pending()
+        if self._growing.size >= PACK_BYTES:
+            self._close_pack()
+
+    def _close_pack(self) -> None:
+        pack, self._growing = self._growing, None
+        if pack is None:
+            return
+        if not pack.ids:
+            pack.abandon()
+            return
+        with self._losing(pack):
+            pack.finish()
+
+    @contextmanager
+    def _losing(self, pack: Growing) -> Iterator[None]:
+        """What was in a pack that failed is no longer held: nothing after it may count as stored."""
+        try:
+            yield
+        except BaseException as error:
+            self._lost, self._growing = error, None
+            pack.abandon()
+            raise
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise StoreError(
+                f"{self._store.uri}: payloads were lost with a pack that could not be written ({self._lost}); put all again"
+            ) from self._lost
+
+    def _new(self) -> tuple[dict[bytes, bytes], bool]:
+        """What waits and is not stored; and whether a collection is under way, so that nothing stored is relied on."""
         known, collecting = self._claimed([raw.hex() for raw in self._pending])
         new = dict(self._pending)
         if known and not collecting:
             for id in self._equal(known):
                 del new[bytes.fromhex(id)]
-        if len(new) > _LOOSE or (new and collecting):
-            self._store.put(fresh_key(), body(new.items(), self._width))
-        elif new:
-            list(self._artifacts.each(lambda item: self._store.put(item[0].hex(), item[1]), list(new.items())))
+        return new, collecting
+
+    def _no_longer_pending(self) -> None:
         self._pending.clear()
         self._pending_bytes = 0
 

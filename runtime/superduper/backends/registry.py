@@ -54,17 +54,17 @@ def scheme(uri: str) -> str:
 
 def data_backend(uri: str) -> DataBackend:
     """A connection to the database. Raises UriError, MissingExtra, Unreachable or AccessDenied."""
-    return _make(uri, DATA, "data_backend", "DataBackend", "databackend")  # type: ignore[no-any-return]
+    return _make(uri, "databackend", "data_backend", "DataBackend")  # type: ignore[no-any-return]
 
 
 def metadata_store(uri: str) -> MetaDataStore:
     """A connection to the metadata store; errors as for ``data_backend``."""
-    return _make(uri, METADATA, "metadata", "MetaDataStore", "metadata store")  # type: ignore[no-any-return]
+    return _make(uri, "metadata store", "metadata", "MetaDataStore")  # type: ignore[no-any-return]
 
 
 def artifact_store(uri: str) -> ArtifactStore:
     """A connection to the artifact store; errors as for ``data_backend``."""
-    return _make(uri, ARTIFACTS, "artifacts", "ArtifactStore", "artifact store")  # type: ignore[no-any-return]
+    return _make(uri, "artifact store", "artifacts", "ArtifactStore")  # type: ignore[no-any-return]
 
 
 def compute_backend(uri: str) -> ComputeBackend:
@@ -81,11 +81,23 @@ def compute_backend(uri: str) -> ComputeBackend:
     return _class(*COMPUTE[name], "compute", "ComputeBackend", "compute='dask'")(uri)  # type: ignore[no-any-return]
 
 
-def _make(uri: str, known: dict[str, tuple[str, str]], module: str, suffix: str, what: str) -> Any:
-    name = scheme(uri)
+def served(uri: str, what: str) -> tuple[str, str]:
+    """Folder and prefix of the classes that serve the URI as ``what``: databackend, metadata store, artifact store.
+
+    Raises UriError where none does.
+    """
+    known, name = _KNOWN[what], scheme(uri)
     if name not in known:
-        raise UriError(f"no {what} for {name}://{nearest(name, known)} (known: {', '.join(f'{k}://' for k in known)})")
-    return _class(*known[name], module, suffix, f"{name}://")(uri)
+        hint = "; a folder is filesystem://" if name == "file" and "filesystem" in known else nearest(name, known)
+        raise UriError(f"no {what} for {name}://{hint} (known: {', '.join(f'{k}://' for k in known)})")
+    return known[name]
+
+
+_KNOWN = {"databackend": DATA, "metadata store": METADATA, "artifact store": ARTIFACTS}
+
+
+def _make(uri: str, what: str, module: str, suffix: str) -> Any:
+    return _class(*served(uri, what), module, suffix, f"{scheme(uri)}://")(uri)
 
 
 def _class(folder: str, prefix: str, module: str, suffix: str, what: str) -> Any:

@@ -84,12 +84,12 @@ def _summary(home: Home, results: Sequence[Result], seconds: float) -> None:
     for result in results:
         ready, reason, message = condition(result.record)
         facts = ", ".join(f"{name} {text}" for name, text in details(result.record) if text != "-")
-        rows.append((result.record.kind, result.record.name, ready, reason, short(message or facts, 70)))
+        rows.append((result.record.kind, result.record.name, ready, reason, short(message or facts or "-", 70)))
     click.echo("\n" + columns(("KIND", "NAME", "READY", "REASON", "MESSAGE"), rows))
     for result in results:
         if result.record.kind == "Model" and not result.stalled:
             _model(home, result)
-    same = all(result.did == "unchanged" and not result.note for result in results)
+    same = all(result.did == "unchanged" for result in results)
     text = "nothing changed, nothing was run" if same else f"{len(results)} objects applied"
     failed = sum(result.stalled for result in results)
     text = f"{failed} of {len(results)} objects failed" if failed else text

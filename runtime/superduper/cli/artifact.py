@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -61,8 +61,8 @@ def ls(run: Run, id: str | None, datalayer: str | None, uri: str | None, json_: 
 @place
 @click.pass_obj
 def get(run: Run, id: str, output: str | None, datalayer: str | None, uri: str | None) -> None:
-    """Write the bytes of an artifact, verified, to a file or to standard output."""
-    with connected(run, datalayer, uri) as (_, _, db), db.artifacts.open(_id(id)) as blob:
+    """Write the bytes of an artifact or of a stored file, verified, to a file or to standard output."""
+    with connected(run, datalayer, uri) as (_, _, db), db.artifacts.open(_payload(db, id)) as blob:
         if output is None:
             if sys.stdout.isatty():
                 raise click.UsageError("bytes do not belong on a terminal: give -o FILE, or pipe them")
@@ -75,15 +75,24 @@ def get(run: Run, id: str, output: str | None, datalayer: str | None, uri: str |
 @_command
 @click.argument("path", type=click.Path(exists=True))
 @click.option("--file", "as_file", is_flag=True, help="Store a file with its name, as a file DataType does.")
+@click.option(
+    "--symlinks",
+    type=click.Choice(["refuse", "keep"]),
+    default="refuse",
+    show_default=True,
+    help="keep: links within the folder are stored as links.",
+)
 @place
 @click.pass_obj
-def put(run: Run, path: str, as_file: bool, datalayer: str | None, uri: str | None) -> None:
+def put(
+    run: Run, path: str, as_file: bool, symlinks: Literal["refuse", "keep"], datalayer: str | None, uri: str | None
+) -> None:
     """Store a file's bytes, or a folder, and print the reference. gc removes it again unless a row comes to need it."""
     from superduper.artifacts import reference
 
     with connected(run, datalayer, uri) as (_, _, db), db.artifacts.writing() as writer:
         if as_file or Path(path).is_dir():
-            text = reference.file(writer.put_path(path))
+            text = reference.file(writer.put_path(path, symlinks=symlinks))
         else:
             text = reference.blob(writer.put(Path(path).read_bytes()))
         writer.flush()
@@ -104,6 +113,23 @@ def checkout(run: Run, id: str, into: str, datalayer: str | None, uri: str | Non
 def _id(text: str) -> str:
     """The id of a reference, or the id itself."""
     return text.rpartition(":")[2]
+
+
+def _payload(db: Datalayer, text: str) -> str:
+    """The id of the bytes that are meant: those of a stored file are not what its own id names."""
+    from superduper.artifacts.reference import check_id
+
+    found = check_id(_id(text))
+    if not text.startswith("&:file:") and next(iter(db.artifact_store.list(f"trees/{found}")), None) is None:
+        return found
+    tree = db.artifacts.tree(found)
+    root = tree.entries[0]
+    if root.type != "file":
+        raise click.ClickException(
+            f"{text} is the folder {tree.name!r}: superduper artifact checkout {found} copies it out, "
+            "and superduper artifact ls names the files in it"
+        )
+    return root.blob
 
 
 def _size(db: Datalayer, id: str) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from superduper.cli import FAILED, OK, Run
+from superduper.cli import FAILED, OK, Run, names
 from superduper.cli.get import select
 from superduper.cli.options import command as _command
 from superduper.cli.options import files, opened
 
 
 @_command
-@click.argument("words", nargs=-1, metavar="KIND NAME… | KIND/NAME…")
+@click.argument("words", nargs=-1, metavar="KIND NAME… | KIND/NAME…", shell_complete=names.kinds_and_names())
 @files
 @click.option("--force", is_flag=True, help="Also remove what depends on it.")
 @click.option("--ignore-not-found", is_flag=True, help="What is not there is passed over.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from superduper.cli import Run
+from superduper.cli import Run, names
 from superduper.cli.get import select
 from superduper.cli.options import command as _command
 from superduper.cli.options import opened
@@ -14,6 +17,7 @@ from superduper.cli.output import age, columns, short
 
 if TYPE_CHECKING:
     from superduper.datalayer import Datalayer
+    from superduper.embedded.home import Home
     from superduper.embedded.state import Record
 
 LAST = 5
@@ -21,13 +25,22 @@ LAST = 5
 
 
 @_command
-@click.argument("words", nargs=-1, required=True, metavar="KIND NAME… | KIND/NAME…")
+@click.argument(
+    "words", nargs=-1, required=True, metavar="KIND NAME… | KIND/NAME…", shell_complete=names.kinds_and_names("all")
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
 @click.pass_obj
-def describe(run: Run, words: tuple[str, ...]) -> None:
+def describe(run: Run, words: tuple[str, ...], output: str) -> None:
     """Tell all about objects: spec, conditions, versions, jobs and the last errors."""
     from superduper.errors import SuperduperError
+    from superduper.manifests import dump
 
     with opened(run) as home:
+        if output != "text":
+            for position, record in enumerate(select(home, words)):
+                facts = _facts(home, record)
+                click.echo(json.dumps(facts, indent=2) if output == "json" else "---\n" * (position > 0) + dump(facts))
+            return
         for position, record in enumerate(select(home, words)):
             if position:
                 click.echo("\n---\n")
@@ -39,6 +52,29 @@ def describe(run: Run, words: tuple[str, ...]) -> None:
             except SuperduperError as error:
                 # What was applied is told even where its database is away.
                 click.echo(f"\nDatalayer {record.datalayer}: {error}")
+
+
+def _facts(home: Home, record: Record) -> dict[str, Any]:
+    """What is told, as plain values."""
+    from superduper.errors import SuperduperError
+
+    found: dict[str, Any] = {"object": record.manifest()}
+    if record.kind == "Datalayer":
+        return found
+    try:
+        db = home.datalayer(record.datalayer)
+    except SuperduperError as error:
+        return found | {"unreachable": str(error)}
+    found["versions"] = list(db.metadata.versions(record.kind.lower(), record.identifier))
+    if record.kind == "Model":
+        jobs = [asdict(job) for job in db.metadata.jobs(record.identifier, limit=LAST)]
+        errors = db.errors(record.identifier)[:LAST] if getattr(record.status, "failed", None) else []
+        found |= json.loads(json.dumps({"jobs": jobs, "errors": errors}, default=_plain))
+    return found
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _object(record: Record) -> None:
@@ -76,7 +112,7 @@ def _inside(db: Datalayer, record: Record) -> None:
             f"{job.rows:,}",
             f"{job.failed:,}",
             age(job.started),
-            short(job.message, 70),
+            short(job.message or None, 70),
         )
         for job in jobs
     ]

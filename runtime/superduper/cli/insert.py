@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from superduper.cli import FAILED, OK, Run
+from superduper.cli import FAILED, OK, Run, names
 from superduper.cli.options import Target, as_json, place, target
 from superduper.cli.options import command as _command
 from superduper.cli.output import condition, json_line, short
@@ -23,8 +23,15 @@ ROWS, BYTES = 100_000, 1 << 30
 
 
 @_command
-@click.argument("table")
-@click.option("-f", "--filename", "file", metavar="FILE.jsonl|-", help="A row a line; - reads standard input.")
+@click.argument("table", shell_complete=names.of("Table"))
+@click.option(
+    "-f",
+    "--filename",
+    "file",
+    type=click.Path(readable=False),
+    metavar="FILE.jsonl|-",
+    help="A row a line; - reads standard input.",
+)
 @click.option("--set", "values", multiple=True, metavar="FIELD=VALUE", help="A field of a single row, several times.")
 @place
 @as_json

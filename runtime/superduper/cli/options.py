@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from superduper.cli import Run
+from superduper.cli import Run, names
 
 if TYPE_CHECKING:
     from superduper.datalayer import Datalayer
@@ -45,20 +46,39 @@ def command(function: F) -> Any:
 def files(function: F) -> F:
     """``-f FILE|FOLDER|-``, several times."""
     return click.option(
-        "-f", "--filename", "files", multiple=True, metavar="FILE|FOLDER|-", help="Manifests; - reads standard input."
+        "-f",
+        "--filename",
+        "files",
+        multiple=True,
+        type=click.Path(readable=False),
+        metavar="FILE|FOLDER|-",
+        help="Manifests; - reads standard input.",
     )(function)
 
 
 def place(function: F) -> F:
     """``-d NAME`` or ``--uri URI``."""
     uri = click.option("--uri", metavar="URI", help="A database instead of a Datalayer, as sqlite://my.db.")
-    named = click.option("-d", "--datalayer", metavar="NAME", help="Which Datalayer, where there are several.")
+    named = click.option(
+        "-d",
+        "--datalayer",
+        metavar="NAME",
+        shell_complete=names.of("Datalayer"),
+        help="Which Datalayer, where there are several.",
+    )
     return named(uri(function))
 
 
 def as_json(function: F) -> F:
-    """``--json``: a JSON object a line."""
-    return click.option("--json", "json_", is_flag=True, help="A JSON object a line, for scripts.")(function)
+    """``--json`` or, as kubectl spells it, ``-o json``: a JSON object a line."""
+
+    @wraps(function)
+    def called(*args: Any, json_: bool, output: str | None, **others: Any) -> Any:
+        return function(*args, json_=json_ or output == "json", **others)
+
+    flag = click.option("--json", "json_", is_flag=True, help="A JSON object a line, for scripts.")
+    spelt = click.option("-o", "--output", type=click.Choice(["json"]), help="The same as --json.")
+    return cast(F, flag(spelt(called)))
 
 
 @contextmanager
@@ -125,4 +145,6 @@ def kind_of(word: str) -> str:
         if word.lower() in words:
             return kind
     known = [name for words in KINDS.values() for name in words]
-    raise click.UsageError(f"no kind {word!r}{nearest(word.lower(), known)} (kinds: {', '.join(known)})")
+    # A typing error is seldom in the first letter: pods are no models.
+    hint = nearest(word.lower(), [name for name in known if name[0] == word[:1].lower()])
+    raise click.UsageError(f"no kind {word!r}{hint} (kinds: {', '.join(known)})")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from superduper.cli import Run
+from superduper.cli import Run, names
 from superduper.cli.options import as_json, place, target
 from superduper.cli.options import command as _command
 from superduper.cli.output import json_line
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @_command
-@click.argument("model")
+@click.argument("model", shell_complete=names.of("Model"))
 @click.argument("args", nargs=-1)
 @click.option("--row", metavar="KEY", help="Take the inputs from this row of the model's table.")
 @place

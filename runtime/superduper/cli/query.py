@@ -7,20 +7,26 @@ from typing import Any
 
 import click
 
-from superduper.cli import Run
+from superduper.cli import Run, names
 from superduper.cli.options import as_json, place, target
 from superduper.cli.options import command as _command
 from superduper.cli.output import json_line, table
 
 
 @_command
-@click.argument("name", metavar="TABLE")
+@click.argument("name", metavar="TABLE", shell_complete=names.of("Table"))
 @click.argument("filter", required=False, metavar="[FILTER]")
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Rows at most; 0: all.")
 @click.option("--skip", type=click.IntRange(0), default=0, help="Rows to leave out first.")
 @click.option("--sort", metavar="FIELD,-FIELD", help="In this order; - is descending.")
 @click.option("--fields", metavar="FIELD,…", help="These fields only.")
-@click.option("--outputs", multiple=True, metavar="MODEL", help="Join a model's outputs; several times.")
+@click.option(
+    "--outputs",
+    multiple=True,
+    metavar="MODEL",
+    shell_complete=names.of("Model"),
+    help="Join a model's outputs; several times.",
+)
 @click.option("--count", is_flag=True, help="Only say how many rows pass.")
 @place
 @as_json

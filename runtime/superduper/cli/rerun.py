@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from superduper.cli import FAILED, OK, Run
+from superduper.cli import FAILED, OK, Run, names
 from superduper.cli.options import as_json, place, target
 from superduper.cli.options import command as _command
 from superduper.cli.output import condition, json_line
@@ -12,7 +12,7 @@ from superduper.cli.progress import reporter
 
 
 @_command
-@click.argument("model")
+@click.argument("model", shell_complete=names.of("Model"))
 @click.option("--errors", is_flag=True, help="Also try rows again that failed.")
 @click.option("--full", is_flag=True, help="Also find rows that were changed past superduper.")
 @place

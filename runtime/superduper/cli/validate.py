@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import click
 
-from superduper.cli import Run
+from superduper.cli import Run, names
 from superduper.cli.options import as_json, place, target
 from superduper.cli.options import command as _command
 from superduper.cli.output import columns, json_line
 
 
 @_command
-@click.argument("model")
+@click.argument("model", shell_complete=names.of("Model"))
 @place
 @as_json
 @click.pass_obj

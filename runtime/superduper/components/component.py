@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from superduper import code as _code
-from superduper.errors import NotFound
+from superduper.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -36,6 +37,7 @@ class Component(ABC):
     type_id: ClassVar[str]
 
     def __init__(self, identifier: str) -> None:
+        check_identifier(type(self).__name__, identifier)
         self.identifier = identifier
         self.uuid = str(uuid.uuid4())
         self.version: int | None = None
@@ -54,7 +56,7 @@ class Component(ABC):
 
     def payloads(self) -> dict[str, bytes]:
         """Artifacts that the spec names (id → bytes) and that the datalayer has to store with it."""
-        self.spec()
+        self._checked_spec()
         found = dict(self._payloads)
         for code, given in self._codes.values():
             # Made from a record whose code is pickled: a new version of it needs the same bytes.
@@ -76,8 +78,20 @@ class Component(ABC):
         """
         self._recorded = (self._plain_spec(), digest)
 
+    def _checked_spec(self) -> BaseModel:
+        from pydantic import ValidationError
+
+        try:
+            return self.spec()
+        except ValidationError as error:
+            problems = (
+                f"{'.'.join(map(str, found['loc']))}: {found['msg']}, not {found['input']!r:.60}"
+                for found in error.errors(include_url=False)
+            )
+            raise ConfigError(f"{type(self).__name__} {self.identifier!r}: {'; '.join(problems)}") from error
+
     def _plain_spec(self) -> dict[str, Any]:
-        return self.spec().model_dump(mode="json", by_alias=True, exclude_none=True)
+        return self._checked_spec().model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def _hash(self, content: Mapping[str, Any], codes: Collection[str] | None = None) -> str:
         """Hash of parts of the spec with the code in them: of all codes and the children, or of these codes alone."""
@@ -109,6 +123,17 @@ class Component(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.identifier!r})"
+
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+
+
+def check_identifier(kind: str, identifier: object) -> None:
+    """Raises ConfigError for what cannot be the name of a component."""
+    if not isinstance(identifier, str) or not _IDENTIFIER.fullmatch(identifier):
+        raise ConfigError(
+            f"{kind} {identifier!r}: a name is 1 to 63 letters, digits, '_' and '-', and begins with a letter or '_'"
+        )
 
 
 def _without_pickles(value: Any) -> Any:

@@ -28,7 +28,10 @@ class DataType(Component):
 
     ``encodable`` says where: ``native`` and ``encodable`` in the row; ``artifact`` in the artifact store, loaded
     with the row; ``lazy_artifact`` there, loaded on ``unpack``; ``file`` and ``lazy_file`` take the path of a file
-    or folder, whose content goes to the artifact store and is copied out again on reading.
+    or folder, whose content goes to the artifact store and is copied out again on reading; symbolic links in it are
+    refused, or with ``info={'symlinks': 'keep'}`` kept as links.
+
+    Where ``shape`` is given, every value must have it: an array, an image, or nested lists.
 
     ``encoder`` and ``decoder`` are called as ``(x, info)`` or ``(x)``, whichever they accept; without them ``codec``
     names a ready-made pair (see ``superduper.codecs``).
@@ -70,6 +73,10 @@ class DataType(Component):
         self.encoder, self.decoder, self.info = encoder, decoder, dict(info) if info is not None else None
         self.shape = tuple(shape) if shape is not None else None
         self.directory, self.encodable, self.bytes_encoding = directory, encodable, bytes_encoding
+        if self.is_file and (self.info or {}).get("symlinks", "refuse") not in ("refuse", "keep"):
+            raise ConfigError(
+                f"DataType {identifier!r}: info['symlinks'] is 'refuse' or 'keep', not {(self.info or {})['symlinks']!r}"
+            )
         self.intermediate_type, self.media_type = intermediate_type, media_type
         self.upstream = self.plugins = None
         self._fetch = fetch
@@ -96,6 +103,11 @@ class DataType(Component):
         return self.encodable in ("file", "lazy_file")
 
     @property
+    def symlinks(self) -> Literal["refuse", "keep"]:
+        """What is done with symbolic links in a folder."""
+        return "keep" if (self.info or {}).get("symlinks") == "keep" else "refuse"
+
+    @property
     def column_type(self) -> ColumnType:
         """Type of the column that holds the value or its reference."""
         if self.is_artifact or self.is_file:
@@ -113,6 +125,8 @@ class DataType(Component):
     def encode(self, value: Any) -> Any:
         """Bytes for the artifact store, or the value for the column. Raises EncodeError."""
         try:
+            if self.shape is not None:
+                self._check_shape(value)
             data = self._functions()[0](value)
         except SuperduperError:
             raise
@@ -138,9 +152,15 @@ class DataType(Component):
             stored = codecs.get("json").decode(data, None)
         elif not self.is_artifact and self.column_type == "str":
             stored = data.decode() if self._plain_text else base64.b64encode(data).decode("ascii")
-        if self.codec not in ("pickle", "bytes"):
-            self.decode(stored)
+        if self.codec not in ("pickle", "bytes") or self.shape is not None:
+            value = self.decode(stored)
+            if self.shape is not None:
+                self._check_shape(value)
         return stored
+
+    def _check_shape(self, value: Any) -> None:
+        if (found := codecs.shape(value)) != self.shape:
+            raise EncodeError(f"DataType {self.identifier!r} has the shape {self.shape}, and the value {found}")
 
     def decode(self, data: Any) -> Any:
         """The value of what ``encode`` gave. Raises DecodeError."""
@@ -162,6 +182,21 @@ class DataType(Component):
     @property
     def _plain_text(self) -> bool:
         return self.encodable == "native" and self.codec == "text"
+
+    def check(self) -> None:
+        """Load what encodes and decodes. Raises CodeError, or ConfigError where the codec cannot use ``info``."""
+        from superduper.api.v1alpha1 import Code
+
+        if self.codec is not None:
+            try:
+                codecs.check_info(self.codec, self.info)
+            except ConfigError as error:
+                raise ConfigError(f"DataType {self.identifier!r} info: {error}") from error
+        for name in ("encoder", "decoder"):
+            given = getattr(self, name)
+            # A pickle was made of a callable that was there; whether it may be loaded is for those who read rows.
+            if isinstance(given, Code) and given.pickle is None:
+                self._resolve(name)
 
     def _functions(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         if self._coders is None:

@@ -70,9 +70,7 @@ READY: dict[str, tuple[str, dict[str, Any]]] = {
 def ready(name: str) -> Callable[[Sequence[Any], Sequence[Any]], float]:
     """The ready-made metric of that name. Raises ConfigError, or MissingExtra where scikit-learn is absent."""
     if name not in READY:
-        raise ConfigError(
-            f"no metric {name!r}{nearest(name, READY)} (ready-made: {', '.join(READY)}; or give {{name, object}})"
-        )
+        raise ConfigError(unknown(name))
     try:
         import sklearn.metrics
     except ImportError as error:
@@ -80,3 +78,8 @@ def ready(name: str) -> Callable[[Sequence[Any], Sequence[Any]], float]:
     function, options = READY[name]
     score = getattr(sklearn.metrics, function)
     return lambda targets, predictions: float(score(targets, predictions, **options))
+
+
+def unknown(name: str) -> str:
+    """What to say of a name that is no metric."""
+    return f"no metric {name!r}{nearest(name, READY)} (ready-made: {', '.join(READY)}; or give {{name, object}})"

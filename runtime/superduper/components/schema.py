@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from superduper.components.component import Component, Lookup, alone
 from superduper.components.datatype import DataType
-from superduper.errors import ConfigError, nearest
+from superduper.errors import ConfigError, SchemaMismatch, nearest
 from superduper.query.tables import READ_ALONG, Column, ColumnType, TableDef
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def infer(identifier: str, rows: Iterable[Mapping[str, Any]], primary_key: str) 
     kinds: dict[str, DataType | str] = {}
     for row in rows:
         for name, value in row.items():
+            if not isinstance(name, str):
+                raise SchemaMismatch(f"table {identifier!r}: a field's name is a text, not {name!r}")
             if name in READ_ALONG or value is None:
                 continue
             kind = _infer_value(value)
@@ -129,7 +131,7 @@ def _is_json(value: Any) -> bool:
 
 
 def _field(schema: str, name: str, kind: DataType | str | type) -> DataType | str:
-    if name in READ_ALONG or "." in name or name.startswith("$") or not name:
+    if not isinstance(name, str) or name in READ_ALONG or "." in name or name.startswith("$") or not name:
         raise ConfigError(
             f"Schema {schema!r}: a field cannot be named {name!r} (reserved: {', '.join(READ_ALONG)}; no '.', no '$')"
         )

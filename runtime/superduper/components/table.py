@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from superduper.components.component import Component, Lookup, alone
+from superduper.components.component import Component, Lookup, alone, check_identifier
 from superduper.components.schema import Schema, field_specs, from_field_specs
 from superduper.errors import ConfigError
-from superduper.query.tables import TableDef
+from superduper.query.tables import RESERVED, TableDef
 
 if TYPE_CHECKING:
     from superduper.api.v1alpha1 import TableSpec
     from superduper.api.v1alpha1.table import Source
     from superduper.components.datatype import DataType
+
+
+OWN = ("_superduper_", "_outputs__")
+"""What names of superduper's own tables begin with."""
+
+
+def check_name(identifier: str) -> None:
+    """Raises ConfigError for what cannot be the name of a user's table."""
+    check_identifier("Table", identifier)
+    # By any case: there are databases in which that makes no difference.
+    if identifier.lower().startswith(OWN):
+        raise ConfigError(f"Table {identifier!r}: names that begin with {' or '.join(OWN)} are superduper's own")
 
 
 class Table(Component):
@@ -35,10 +47,15 @@ class Table(Component):
         source: Source | None = None,
         deletion_policy: Literal["Retain", "Delete"] = "Retain",
     ) -> None:
+        check_name(identifier)
         super().__init__(identifier)
         if schema is not None and fields is not None:
             raise ConfigError(f"Table {identifier!r}: give schema or fields, not both")
         self.schema = Schema(identifier, fields or {}) if schema is None else schema
+        if primary_id in RESERVED:
+            raise ConfigError(
+                f"Table {identifier!r}: the primary key cannot be {primary_id!r}, which superduper writes"
+            )
         self.primary_id, self.source, self.deletion_policy = primary_id, source, deletion_policy
         key = self.schema.fields.get(primary_id, "str")
         if key not in ("str", "int"):

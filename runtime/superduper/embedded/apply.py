@@ -11,6 +11,7 @@ from superduper.api import references
 from superduper.api import v1alpha1 as api
 from superduper.api.v1alpha1 import Reason
 from superduper.embedded import sources
+from superduper.embedded.checks import check
 from superduper.embedded.home import Home, connections
 from superduper.embedded.models import bring_up
 from superduper.embedded.observed import observe, reason
@@ -19,7 +20,8 @@ from superduper.errors import SuperduperError
 from superduper.manifests import Manifest
 from superduper.uris import without_password
 
-Did = Literal["created", "configured", "unchanged", "failed"]
+Did = Literal["created", "configured", "refreshed", "unchanged", "failed"]
+"""``refreshed``: the object is the same, and what it reads is not, so that something was run."""
 
 
 class Reporter(Protocol):
@@ -56,9 +58,15 @@ class Apply:
         """What others cannot build on, by kind, datalayer and identifier: the object's name."""
         self.changed: set[tuple[str, str]] = set()
         """Tables, by datalayer and identifier, whose rows changed."""
+        self.phase, self.kept = Reason.APPLYING, ""
+        """What is being done to the object, and what of it stays if it fails."""
 
     def run(self, manifests: Sequence[Manifest]) -> list[Result]:
-        """Apply in this order; then the models of the home that read tables which changed."""
+        """Apply in this order; then the models of the home that read tables which changed.
+
+        Raises ManifestError before anything is done, where something is wrong that can be told beforehand.
+        """
+        check(self.home.state, manifests, run=True)
         results = [self._object(manifest) for manifest in manifests]
         done = {(result.record.kind, result.record.name) for result in results}
         for record in self.home.state.all():
@@ -92,18 +100,20 @@ class Apply:
         if blocked is not None:
             record = observe(record, "Stalled", Reason.DEPENDENCY_NOT_READY, blocked)
         else:
-            self.phase = Reason.APPLYING
+            self.phase, self.kept = Reason.APPLYING, ""
             try:
                 record, note = work(record)
             except SuperduperError as error:
                 latest = self.home.state.find(record.kind, record.name) or record
                 kept = replace(record, memo=latest.memo if latest.generation == record.generation else record.memo)
-                record = observe(kept, "Stalled", reason(error, self.phase), str(error))
+                record = observe(kept, "Stalled", reason(error, self.phase), f"{error}{self.kept}")
         self.home.state.put(record)
         result = Result(record, did, note)
         if result.stalled:
             self.failed[record.kind, record.datalayer, record.identifier] = record.name
             result = replace(result, did="failed")
+        elif note and did == "unchanged":
+            result = replace(result, did="refreshed")
         self._tell(result)
         return result
 
@@ -187,10 +197,12 @@ class Apply:
         what = f"table/{record.name} reading rows"
 
         def advance(done: int, total: int | None) -> None:
+            self.kept = f"; the {done:,} rows before are in the table"
             self.reporter.progress(what, done, total)
 
         self.reporter.progress(what, 0, opened.total)
         synced = sources.bring_in(db, table, opened, advance)
+        self.kept = ""
         # A source that declares no fields has them inferred by now, and is known by them from here on.
         again = sources.open_source(db, db.load("table", table.identifier), table.source)
         changes = {"synced_at": datetime.now(UTC).replace(microsecond=0)}

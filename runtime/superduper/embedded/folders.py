@@ -133,6 +133,7 @@ def open_folder(uri: str) -> tuple[Folder, str | None]:
 
     Raises UriError, NotFound, MissingExtra, Unreachable, AccessDenied.
     """
+    check_scheme(uri)
     scheme, _, rest = uri.partition("://")
     if scheme == "file":
         path = Path(unquote(rest))
@@ -141,10 +142,14 @@ def open_folder(uri: str) -> tuple[Folder, str | None]:
         if path.is_file():
             return LocalFolder(path.parent), path.name
         raise NotFound(f"{uri}: there is no such file or folder")
-    if scheme == "s3":
-        where, mark, options = uri.partition("?")
-        name = where.rstrip("/").rpartition("/")[2]
-        if "." in name and where.count("/") > 2 and not where.endswith("/"):
-            return BucketFolder(where[: -len(name) - 1] + mark + options), name
-        return BucketFolder(uri), None
-    raise UriError(f"{uri}: a source is read from file:// or s3://")
+    where, mark, options = uri.partition("?")
+    name = where.rstrip("/").rpartition("/")[2]
+    if "." in name and where.count("/") > 2 and not where.endswith("/"):
+        return BucketFolder(where[: -len(name) - 1] + mark + options), name
+    return BucketFolder(uri), None
+
+
+def check_scheme(uri: str) -> None:
+    """Raises UriError where no source can be read from there."""
+    if uri.partition("://")[0] not in ("file", "s3"):
+        raise UriError(f"{uri}: a source is read from file:// or s3://")

@@ -88,13 +88,13 @@ class Reader(Fields):
         """How many rows there will be, where that is known beforehand."""
         return len(self.entries) if self.format == "files" else None
 
-    def rows(self) -> Iterator[Row]:
-        """The documents. Raises SchemaMismatch, naming file and line."""
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """The documents, each with its file and line. Raises SchemaMismatch, naming these."""
         if self.format == "files":
             self._check_fields()
-            yield from (self._file(entry) for entry in self.entries)
+            yield from ((f"{self.folder.root}/{entry.path}", self._file(entry)) for entry in self.entries)
             return
-        read: Callable[[Entry], Iterator[Row]] = getattr(self, f"_{self.format}")
+        read: Callable[[Entry], Iterator[tuple[str, Row]]] = getattr(self, f"_{self.format}")
         for entry in self.entries:
             yield from read(entry)
 
@@ -132,22 +132,22 @@ class Reader(Fields):
                 row[name] = self.value(name, facts[name], where)
         return row
 
-    def _jsonl(self, entry: Entry) -> Iterator[Row]:
+    def _jsonl(self, entry: Entry) -> Iterator[tuple[str, Row]]:
         with self.folder.open(entry.path) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
                 where = f"{self.folder.root}/{entry.path}:{number}"
-                yield self.row(parse_line(line, where), where)
+                yield where, self.row(parse_line(line, where), where)
 
-    def _csv(self, entry: Entry) -> Iterator[Row]:
+    def _csv(self, entry: Entry) -> Iterator[tuple[str, Row]]:
         with self.folder.open(entry.path) as file:
             lines = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
             for row in lines:
                 where = f"{self.folder.root}/{entry.path}:{lines.line_num}"
                 if None in row or None in row.values():
                     raise SchemaMismatch(f"{where}: the line has not as many cells as the header")
-                yield self.row({name: self._cell(name, text) for name, text in row.items()}, where)
+                yield where, self.row({name: self._cell(name, text) for name, text in row.items()}, where)
 
     def _cell(self, name: str, text: str) -> Any:
         kind = self.fields.get(name, "str")
@@ -156,7 +156,7 @@ class Reader(Fields):
         codec = kind.codec if isinstance(kind, DataType) else None
         return json.loads(text) if codec == "json" or kind == "json" else text
 
-    def _parquet(self, entry: Entry) -> Iterator[Row]:
+    def _parquet(self, entry: Entry) -> Iterator[tuple[str, Row]]:
         try:
             import pyarrow.parquet as parquet
         except ImportError as error:
@@ -166,7 +166,8 @@ class Reader(Fields):
             for batch in file.iter_batches(batch_size=256):
                 for row in batch.to_pylist():
                     number += 1
-                    yield self.row(row, f"{self.folder.root}/{entry.path}, row {number}")
+                    where = f"{self.folder.root}/{entry.path}, row {number}"
+                    yield where, self.row(row, where)
 
 
 def parse_line(line: bytes | str, where: str) -> Row:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from superduper.embedded.checks import check
 from superduper.embedded.state import State
 from superduper.manifests import Manifest, dump
 
@@ -31,7 +32,8 @@ class Change:
 
 
 def plan(state: State, manifests: Sequence[Manifest]) -> Iterator[Change]:
-    """What would become of each, in order. Nothing is opened or changed."""
+    """What would become of each, in order. Nothing is changed, and no code is run. Raises ManifestError."""
+    check(state, manifests, run=False)
     for manifest in manifests:
         found = manifest.resolved()
         before = state.find(found.kind, found.metadata.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,10 +31,13 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A source, ready to read. ``fingerprint`` changes when reading it again may give something else."""
+    """A source, ready to read. ``fingerprint`` changes when reading it again may give something else.
+
+    ``rows`` gives each document with the place where it stands: its file and line, or its position.
+    """
 
     fingerprint: str
-    rows: Callable[[], Iterator[Row]]
+    rows: Callable[[], Iterator[tuple[object, Row]]]
     total: int | None
     release: Callable[[], None]
 
@@ -61,7 +65,8 @@ def bring_in(db: Datalayer, table: Table, opened: Opened, advance: Advance) -> S
     found = Synced()
     try:
         for batch in _batches(opened.rows(), int(db.settings.budget_bytes) // 8):
-            found += db.sync(table.identifier, batch)
+            places, rows = zip(*batch, strict=True)
+            found += db.sync(table.identifier, rows, places)
             opened.release()
             advance(found.changed + found.unchanged, opened.total)
     finally:
@@ -73,45 +78,45 @@ def _hash(facts: list[Any]) -> str:
     return hashlib.sha1(json.dumps(facts, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
 
 
-def _yielded(db: Datalayer, table: Table, rows: Any) -> Iterator[Row]:
+def _yielded(db: Datalayer, table: Table, rows: Any) -> Iterator[tuple[int, Row]]:
     where = f"Table {table.identifier!r} source.rows"
     function = code.load(rows, db.artifacts.get, where=where)
-    with _told(where):
+    with _told(where, function):
         found = iter(function())
-    while True:
-        with _told(where):
+    for position in itertools.count():
+        with _told(where, function):
             try:
                 row = next(found)
             except StopIteration:
                 return
         if not isinstance(row, Mapping):
             raise CodeError(
-                f"{where}: it yielded a {type(row).__name__}; it must yield documents, as {{'id': 'a', 'x': 1}}"
+                f"{where}: row {position} is a {type(row).__name__}; it must yield documents, as {{'id': 'a', 'x': 1}}"
             )
-        yield row
+        yield position, row
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
+def _told(where: str, function: Any) -> Iterator[None]:
     """Whatever the user's code raises, as our error that names it."""
     try:
         yield
     except SuperduperError:
         raise
     except Exception as error:
-        raise CodeError(f"{where}: it raised {code.describe(error)}") from error
+        raise CodeError(f"it raised {code.describe(error)}", where=where, line=code.line_of(function, error)) from error
 
 
-def _batches(rows: Iterable[Row], budget: int) -> Iterator[list[Row]]:
+def _batches(rows: Iterable[tuple[object, Row]], budget: int) -> Iterator[list[tuple[object, Row]]]:
     """Rows in lists of at most ``BATCH`` whose payloads fit the budget, as far as they are known."""
-    held: list[Row] = []
+    held: list[tuple[object, Row]] = []
     size = 0
-    for row in rows:
+    for place, row in rows:
         weight = sum(_weight(value) for value in row.values())
         if held and (len(held) >= BATCH or size + weight > budget):
             yield held
             held, size = [], 0
-        held.append(row)
+        held.append((place, row))
         size += weight
     if held:
         yield held

@@ -144,6 +144,8 @@ class Collection:
     """
 
     def __init__(self, name: str, executor: Executor) -> None:
+        if not isinstance(name, str):
+            raise QueryError(f"a table's name is a text, not {name!r}")
         self.name = name
         self._executor = executor
 

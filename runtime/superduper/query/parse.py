@@ -166,6 +166,8 @@ def parse_projection(projection: Mapping[str, object] | Iterable[str] | None) ->
         return None, ()
     if isinstance(projection, str):
         raise QueryError(f"a projection is a list or a document of fields; for one field write [{projection!r}]")
+    if not isinstance(projection, Iterable):
+        raise QueryError(f"a projection is a list or a document of fields, not {_kind(projection)}")
     if not isinstance(projection, Mapping):
         projection = dict.fromkeys(projection, 1)
     if not projection:

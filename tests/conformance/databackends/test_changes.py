@@ -208,3 +208,22 @@ def test_a_forked_child_reads_and_writes_by_itself(backend: DataBackend, system:
     process.join(60)
     assert process.exitcode == 0
     assert [row["id"] for row in find(backend, things)] == ["child", "parent"]
+
+
+@pytest.mark.parametrize("held", [{"k": 1}, [1], "text", 5, True], ids=repr)
+@pytest.mark.parametrize("update", [{"$push": {"meta": 1}}, {"$inc": {"meta": 1}}, {"$set": {"meta.x.y": 1}}], ids=str)
+def test_an_update_of_what_a_json_field_does_not_hold_changes_nothing(
+    backend: DataBackend, things: TableDef, update: Any, held: Any
+) -> None:
+    (operator,) = update
+    fits = {"$push": list, "$inc": int, "$set": dict}[operator]
+    rows = [empty("a", meta={"$push": [0], "$inc": 0, "$set": {}}[operator]), empty("b"), empty("c", meta=held)]
+    backend.insert(things, rows)
+    if type(held) is fits:
+        assert change(backend, things, {}, update) == ["a", "b", "c"]
+        return
+    with pytest.raises(
+        SchemaMismatch, match=rf"field '{next(iter(update[operator]))}': .*holds a {type(held).__name__}"
+    ):
+        change(backend, things, {}, update)
+    assert find(backend, things) == rows

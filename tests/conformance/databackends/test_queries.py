@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from superduper.backends.base.data_backend import DataBackend
 from superduper.errors import QueryError, Unsupported
 from superduper.query.ast import And, Or, Select
-from superduper.query.parse import parse_filter
+from superduper.query.parse import parse_filter, parse_update
 from superduper.query.tables import Column, TableDef
 
 from .conftest import empty, find, keys
@@ -126,8 +127,6 @@ def test_long_lists_of_every_type_are_searched(backend: DataBackend, rows: Table
 def test_a_filter_that_does_not_fit_the_table_says_why(
     backend: DataBackend, rows: TableDef, filter: dict[str, object], message: str
 ) -> None:
-    if backend.abilities.schemaless and "nn" in filter:
-        return
     with pytest.raises(QueryError, match=message):
         find(backend, rows, filter)
     with pytest.raises(QueryError, match=message):
@@ -234,3 +233,38 @@ def test_the_anti_join_goes_on_while_its_outputs_are_written(backend: DataBacken
         backend.upsert(outputs, [{"id": key, "y": 1} for key in batch])
     assert seen == expected
     assert list(backend.missing(table, And(()), outputs, And(()))) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"sort": "nn"},
+        {"projection": ["id", "nn"]},
+        {"projection": {"nn": 0}},
+        {"filter": {"$or": [{"n": 1}, {"nn": 1}]}},
+    ],
+    ids=["sort", "kept", "left out", "inside"],
+)
+def test_a_misspelt_field_is_an_error_everywhere(backend: DataBackend, rows: TableDef, query: dict[str, Any]) -> None:
+    with pytest.raises(QueryError, match="no field 'nn'; did you mean 'n'"):
+        find(backend, rows, **query)
+
+
+def test_a_misspelt_field_is_neither_changed_nor_told_apart(backend: DataBackend, rows: TableDef) -> None:
+    before = find(backend, rows)
+    with pytest.raises(QueryError, match="no field 'nn'; did you mean 'n'"):
+        backend.distinct(rows, "nn", And(()))
+    for update in ({"$set": {"nn": 1}}, {"$inc": {"nn": 1}}, {"$unset": {"nn": ""}}):
+        with pytest.raises(QueryError, match="no field 'nn'; did you mean 'n'"):
+            backend.update(rows, And(()), parse_update(update), many=True)
+    assert find(backend, rows) == before
+
+
+def test_a_field_that_rows_have_is_asked_for_whatever_it_is_near_to(backend: DataBackend, rows: TableDef) -> None:
+    if not backend.abilities.schemaless:
+        return
+    backend.insert(rows, [empty("z", nn=5)])
+    assert keys(backend, rows, {"nn": 5}) == ["z"]
+    assert backend.distinct(rows, "nn", And(())) == [5]
+    assert backend.update(rows, parse_filter({"nn": 5}), parse_update({"$inc": {"nn": 1}}), many=True) == ["z"]
+    assert find(backend, rows, {"nn": 6}, ["nn"]) == [{"nn": 6}]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from superduper.backends.base.data_backend import DataBackend
+from superduper.backends.base.data_backend import DataBackend, Row
 from superduper.errors import DuplicateKey, SchemaMismatch
 from superduper.query.ast import Select
 from superduper.query.tables import Column, TableDef
@@ -263,3 +263,48 @@ def test_a_record_of_a_document_store_carries_its_envelope(backend: DataBackend,
     (row,) = [row for rows in backend.select(things, Select("things")) for row in rows]
     assert list(row)[-1] == "_id"
     assert not set(row) & {"_schema", "_builds", "_files", "_blobs"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        ([empty("a", n="x")], SchemaMismatch, "row 'a', field 'n': int expected"),
+        ([empty("a", n=2**63)], SchemaMismatch, "64 bits"),
+        ([empty("a"), empty("b"), empty("a")], DuplicateKey, "rows with 'id' 'a' exist or are given twice"),
+    ],
+)
+def test_rows_are_checked_before_their_table_is_there(
+    backend: DataBackend, rows: list[Row], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        backend.check(EVERYTHING, rows)
+    backend.check(EVERYTHING, [empty("a", n=1, meta={"x": [1]})])
+    backend.check(EVERYTHING, [])
+    assert EVERYTHING.name not in backend.list_tables()
+
+
+def test_a_record_beyond_what_mongodb_takes_is_found_before(backend: DataBackend) -> None:
+    if not backend.abilities.envelope:
+        return
+    with pytest.raises(SchemaMismatch, match="at most 16 MB"):
+        backend.check(EVERYTHING, [empty("a", raw=bytes(17_000_000))])
+    with pytest.raises(SchemaMismatch, match="integers of 64 bits"):
+        backend.check(EVERYTHING, [empty("a", meta={"x": 2**70})])
+
+
+def test_names_that_differ_by_case_are_two_tables_or_refused(backend: DataBackend) -> None:
+    lower = TableDef("cc", (Column("id", "str"), Column("x", "int")), "id")
+    upper = TableDef("CC", (Column("id", "str"), Column("y", "str")), "id")
+    backend.create_table(lower)
+    backend.create_table(lower)
+    backend.insert(lower, [{"id": "a", "x": 1}])
+    if backend.abilities.case:
+        backend.create_table(upper)
+        backend.insert(upper, [{"id": "a", "y": "s"}])
+        assert find(backend, upper) == [{"id": "a", "y": "s"}]
+    else:
+        with pytest.raises(SchemaMismatch, match="'CC': .* cannot tell it from the table 'cc'"):
+            backend.create_table(upper)
+        with pytest.raises(SchemaMismatch, match="cannot tell the field 'X' from 'x'"):
+            backend.create_table(TableDef("dd", (Column("id", "str"), Column("x", "int"), Column("X", "int")), "id"))
+    assert find(backend, lower) == [{"id": "a", "x": 1}]

@@ -47,7 +47,7 @@ def test_a_changed_source_adds_new_rows_replaces_changed_ones_and_keeps_the_rest
     (numbers / "numbers.jsonl").write_text('{"id": "r1", "x": 100}\n{"id": "r2", "x": 2}\n{"id": "new", "x": 7}\n')
     said = cli("apply", "-f", str(numbers))
     assert "1 rows added, 1 replaced, 1 unchanged" in said.out
-    assert "model/plus unchanged: predicted 2 rows" in said.out
+    assert "model/plus refreshed: predicted 2 rows" in said.out
     assert cli("query", "numbers", "--count").out.strip() == "11"
     row = json.loads(cli("query", "numbers", '{"id": "r1"}', "--outputs", "plus", "--json").out)
     assert row["_outputs"] == {"plus": 101}
@@ -58,7 +58,7 @@ def test_models_of_the_home_follow_a_table_that_is_applied_alone(cli: Cli, numbe
     (numbers / "numbers.jsonl").write_text('{"id": "new", "x": 7}\n')
     alone = numbers / "table.yml"
     alone.write_text(TABLE)
-    assert "model/plus unchanged: predicted 1 rows" in cli("apply", "-f", str(alone)).out
+    assert "model/plus refreshed: predicted 1 rows" in cli("apply", "-f", str(alone)).out
 
 
 def test_an_inserted_row_is_predicted_alone(cli: Cli, numbers: Path) -> None:

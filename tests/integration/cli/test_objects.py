@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from superduper.cli import COMMANDS
 from tests.integration.cli.conftest import DATALAYER, MODEL, TABLE, Cli
@@ -35,6 +36,46 @@ spec:
   fields: {data: {dataType: data}, size: {type: int}, folder: {type: str}}
   source: {uri: "file://./files", format: files}
 """
+
+
+def test_what_is_there_is_shown_beside_the_error_of_what_is_not(cli: Cli, numbers: Path) -> None:
+    cli("apply", "-f", str(numbers))
+    for words in (["models", "plus", "nope"], ["mdl/plus", "mdl/nope"]):
+        said = cli("get", *words, code=1)
+        assert said.out.splitlines()[1].startswith("plus ")
+        assert said.err.startswith("error: no Model 'nope' in .superduper; there are: plus")
+    assert cli("get", "model", "nope", code=1).out == ""
+
+
+def test_objects_as_json_are_a_list_that_can_be_applied(cli: Cli, numbers: Path) -> None:
+    cli("apply", "-f", str(numbers))
+    text = cli("get", "all", "-o", "json").out
+    shown = json.loads(text)
+    assert (shown["apiVersion"], shown["kind"], len(shown["items"])) == ("v1", "List", 3)
+    assert json.loads(cli("get", "mdl/plus", "-o", "json").out)["kind"] == "Model"
+    assert "nothing changed, nothing was run" in cli("apply", "-f", "-", stdin=text).out
+    Path("list.json").write_text(text.replace('"callable"', '"calable"'))
+    place = text[: text.index('"callable"')].count("\n") + 1
+    assert cli("apply", "-f", "list.json", code=1).err.startswith(f"error: list.json:{place}: spec.object.calable")
+    assert "a List has apiVersion v1" in cli("apply", "-f", "-", stdin="{apiVersion: v1, kind: List}", code=1).err
+
+
+def test_what_describe_and_query_tell_comes_as_json_and_yaml_too(cli: Cli, numbers: Path) -> None:
+    (numbers / "all.yaml").write_text((numbers / "all.yaml").read_text().replace("x + 1", "10 // (x - 3)"))
+    cli("apply", "-f", str(numbers))
+    told = json.loads(cli("describe", "model", "plus", "-o", "json").out)
+    assert (told["object"]["kind"], told["versions"], told["errors"][0]["row"]) == ("Model", [0], "r3")
+    assert (told["jobs"][0]["kind"], told["jobs"][0]["rows"], told["jobs"][0]["failed"]) == ("predict", 10, 1)
+    assert yaml.safe_load(cli("describe", "model", "plus", "-o", "yaml").out) == told
+    assert '""' not in cli("describe", "model", "plus").out
+    query = ("query", "numbers", '{"x": 4}')
+    assert cli(*query, "-o", "json").out == cli(*query, "--json").out
+    assert json.loads(cli(*query, "-o", "json").out)["x"] == 4
+
+
+def test_urls_are_not_read_and_it_is_said_how_to(cli: Cli) -> None:
+    said = cli("apply", "-f", "https://example.org/all.yaml", code=1)
+    assert "URLs are not read; fetch it: curl -sSL https://example.org/all.yaml | superduper apply -f -" in said.err
 
 
 def test_help_is_fast_and_imports_no_database() -> None:
@@ -66,11 +107,39 @@ def test_completion_is_printed(cli: Cli, shell: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        pytest.param("get ", ["all", "datalayers", "datatypes", "tables", "models"], id="kinds"),
+        pytest.param("get m", ["models"], id="a kind that was begun"),
+        pytest.param("get models ", ["plus"], id="names of a kind"),
+        pytest.param("describe tbl n", ["numbers"], id="a name by the short word"),
+        pytest.param("describe tbl numbers ", [], id="no name twice"),
+        pytest.param("delete mdl/", ["mdl/plus"], id="kind and name in one"),
+        pytest.param("query ", ["numbers"], id="tables"),
+        pytest.param("query numbers --outputs ", ["plus"], id="models of an option"),
+        pytest.param("insert num", ["numbers"], id="a table that was begun"),
+        pytest.param("predict ", ["plus"], id="models"),
+        pytest.param("gc -d ", ["local"], id="datalayers"),
+        pytest.param("--home nowhere get models ", [], id="another home"),
+    ],
+)
+def test_tab_offers_kinds_and_names(
+    cli: Cli, numbers: Path, monkeypatch: pytest.MonkeyPatch, typed: str, offered: list[str]
+) -> None:
+    cli("apply", "-f", str(numbers))
+    monkeypatch.setenv("COMP_WORDS", f"superduper {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split(" "))))
+    monkeypatch.setenv("_SUPERDUPER_COMPLETE", "bash_complete")
+    assert cli().out.split() == [f"plain,{word}" for word in offered]
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         pytest.param(["aply"], "did you mean 'apply'", id="an unknown command"),
         pytest.param(["apply"], "give -f FILE", id="nothing to apply"),
         pytest.param(["get", "modles"], "did you mean 'models'", id="an unknown kind"),
+        pytest.param(["get", "pods"], "no kind 'pods' (kinds: ", id="a kind like none of ours"),
         pytest.param(["delete", "model"], "name what to delete", id="nothing named"),
         pytest.param(["gc", "--window", "1 day"], "is no duration", id="a wrong duration"),
         pytest.param(["query", "t", "{x: 1}"], "the filter is not JSON", id="a wrong filter"),
@@ -207,8 +276,38 @@ def test_artifacts_are_listed_fetched_stored_collected_and_verified(cli: Cli, nu
     damaged = next(path for path in Path(".superduper/artifacts").rglob(row["data"]["id"]))
     damaged.chmod(0o600)
     damaged.write_bytes(b"two" * 100)
-    assert row["data"]["id"] in cli("verify", code=1).out
+    said = cli("verify", code=1).out
+    assert row["data"]["id"] in said
+    assert "needed by table 'files', row 'a/one.bin', field 'data'" in said
+    assert "store the same bytes again (superduper artifact put FILE" in said
+    told = json.loads(cli("verify", "--json", code=1).out)
+    assert told["neededBy"] == [{"table": "files", "row": "a/one.bin", "field": "data"}]
     assert "set aside" in cli("verify", "--set-aside", code=1).out
+
+
+def test_a_stored_file_is_fetched_as_its_bytes_and_of_a_folder_checkout_is_named(cli: Cli, numbers: Path) -> None:
+    (numbers / "all.yaml").write_text(DATALAYER)
+    cli("apply", "-f", str(numbers))
+    Path("one.bin").write_bytes(b"one")
+    stored = cli("artifact", "put", "one.bin", "--file").out.strip()
+    for name in (stored, stored.rpartition(":")[2]):
+        cli("artifact", "get", name, "-o", "copy")
+        assert Path("copy").read_bytes() == b"one"
+    folder = cli("artifact", "put", str(numbers)).out.strip()
+    for name in (folder, folder.rpartition(":")[2]):
+        said = cli("artifact", "get", name, "-o", "copy", code=1)
+        assert "is the folder 'manifests': superduper artifact checkout " in said.err
+    assert Path("copy").read_bytes() == b"one"
+
+
+def test_links_in_a_folder_are_refused_or_kept_as_asked(cli: Cli, numbers: Path) -> None:
+    (numbers / "all.yaml").write_text(DATALAYER)
+    cli("apply", "-f", str(numbers))
+    (numbers / "link").symlink_to("numbers.jsonl")
+    assert "--symlinks keep" in cli("artifact", "put", str(numbers), code=1).err
+    stored = cli("artifact", "put", str(numbers), "--symlinks", "keep").out.strip()
+    copied = Path(cli("artifact", "checkout", stored, "out").out.strip())
+    assert (copied / "link").readlink() == Path("numbers.jsonl")
 
 
 def test_rows_of_a_database_without_manifests_are_reached_by_uri(cli: Cli) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from superduper import Datalayer, DataType, Table, superduper
+from superduper.api.v1alpha1 import Code
 from superduper.api.v1alpha1.table import Source
 from superduper.embedded.folders import Folder, open_folder
 from superduper.embedded.sources import bring_in, open_source
 from superduper.errors import (
+    CodeError,
     DecodeError,
     ManifestError,
     MissingExtra,
@@ -220,3 +222,37 @@ def test_a_bucket_is_read_like_a_folder(db: Datalayer, s3_uri: str) -> None:
     found: Folder = open_folder(s3_uri)[0]
     with pytest.raises(SuperduperError, match="there is no file 'nothing'"):
         found.read("nothing")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "line", "message"),
+    [
+        ("rows.csv", "id,x\na,1\nb,2\nc,3\n", 2, "field 'x': the schema"),
+        ("rows.jsonl", '{"id": "a", "n": 1}\n\n{"id": "b", "n": 1.5}\n', 3, "field 'n': expected int"),
+        ("rows.jsonl", '{"id": "a", "n": 1}\n{"n": 1}\n', 2, "has no 'id'"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_told_with_file_and_line(
+    db: Datalayer, folder: Path, file: str, text: str, line: int, message: str
+) -> None:
+    (folder / file).write_text(text)
+    table = Table("t", fields={"id": "str", "n": "int"}, source=source(folder, file.partition(".")[2]))
+    with pytest.raises(SchemaMismatch) as caught:
+        bring(db, table)
+    assert f"{folder}/{file}:{line}" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_bad_row_of_code_is_told_by_its_place_in_all_that_is_yielded(db: Datalayer) -> None:
+    text = "def rows():\n    for n in range(1200):\n        yield {'id': f'r{n}', 'n': n if n != 1100 else 'x'}\n"
+    table = Table("t", fields={"n": "int"}, source=Source(rows=Code(source=text, callable="rows")))
+    with pytest.raises(SchemaMismatch, match=r"row 1100 \('r1100'\), field 'n': expected int"):
+        bring(db, table)
+
+
+def test_code_of_a_source_that_raises_is_told_with_its_line(db: Datalayer) -> None:
+    text = "def rows():\n    yield {'id': 'a', 'n': 1}\n    yield {'id': 'b', 'n': 1 // 0}\n"
+    table = Table("t", fields={"n": "int"}, source=Source(rows=Code(source=text, callable="rows")))
+    with pytest.raises(CodeError) as caught:
+        bring(db, table)
+    assert str(caught.value).startswith("Table 't' source.rows: line 3: it raised ZeroDivisionError: ")

@@ -120,3 +120,8 @@ def test_values_are_replaced_where_they_stand_and_nulls_are_left() -> None:
     assert [leaf.field for leaf in leaves(filter)] == ["x", "y", "z", "w"]
     update = map_update(parse_update({"$set": {"a": 1, "b": None}, "$push": {"c": 2}}), lambda field, value: -value)  # type: ignore[operator]
     assert update == Update(set={"a": -1, "b": None}, push={"c": (-2,)})
+
+
+def test_a_projection_that_is_no_list_is_refused() -> None:
+    with pytest.raises(QueryError, match="a projection is a list or a document of fields, not a int"):
+        parse_projection(5)  # type: ignore[arg-type]

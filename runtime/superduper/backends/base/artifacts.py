@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from superduper.artifacts.seam import ArtifactStore, Buffer, ObjectInfo
+from superduper.artifacts.seam import ArtifactStore, Buffer, ObjectInfo, Upload
 
-__all__ = ["ArtifactStore", "Buffer", "ObjectInfo", "check_key"]
+__all__ = ["ArtifactStore", "Buffer", "ObjectInfo", "Upload", "check_key"]
 
 
 def check_key(key: str) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from operator import itemgetter
 
 from superduper.backends.base.data_backend import Row
-from superduper.errors import QueryError, SchemaMismatch, nearest
+from superduper.errors import DuplicateKey, QueryError, SchemaMismatch, nearest
 from superduper.query.ast import Compare, Filter, In, Plain, Regex, Select, Update
 from superduper.query.tables import Column, ColumnType, TableDef
 from superduper.query.visit import leaves
@@ -81,6 +81,22 @@ def check_column(
         key = next(k for v, k in zip(values, keys, strict=True) if v != v)
         raise SchemaMismatch(f"{_at(table, column, key)}: this database has no NaN; store None instead")
     return values
+
+
+def given_twice(table: TableDef, rows: Sequence[Row]) -> set[Plain]:
+    """Keys that more than one of the rows have."""
+    seen: set[Plain] = set()
+    keys = (row[table.primary_key] for row in rows)
+    return {key for key in keys if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
+
+
+def duplicates(table: TableDef, keys: Sequence[Plain]) -> DuplicateKey:
+    """The error that names the keys of rows that are there, or are given twice."""
+    shown = ", ".join(map(repr, keys[:10])) + (" …" if len(keys) > 10 else "")
+    return DuplicateKey(
+        f"table {table.name!r}: rows with {table.primary_key!r} {shown} exist or are given twice; nothing was inserted",
+        tuple(keys),
+    )
 
 
 def _converted(table: TableDef, column: Column, value: Plain, key: Plain) -> Plain:

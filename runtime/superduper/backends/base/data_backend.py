@@ -39,6 +39,8 @@ class Abilities:
     nan: bool = True
     datetime_digits: int = 6
     """Digits of a second that a datetime keeps: 6 microseconds, 3 milliseconds."""
+    case: bool = True
+    """Tables whose names differ by case only are two tables."""
     persistent: bool = True
     """False where the data lives in this process alone."""
 
@@ -59,7 +61,8 @@ class DataBackend(ABC):
     def create_table(self, table: TableDef) -> None:
         """Make the table if it is not there; add columns that are new.
 
-        Raises SchemaMismatch where an existing column has another type or the key differs.
+        Raises SchemaMismatch where an existing column has another type or the key differs, or where the database cannot
+        tell the name from that of another table (see ``Abilities.case``).
         """
 
     @abstractmethod
@@ -69,6 +72,10 @@ class DataBackend(ABC):
     @abstractmethod
     def list_tables(self) -> list[str]:
         """Names of all tables, sorted."""
+
+    @abstractmethod
+    def check(self, table: TableDef, rows: Sequence[Row]) -> None:
+        """Raises what ``insert`` would raise for these rows, whatever the table holds: it need not be there yet."""
 
     @abstractmethod
     def insert(self, table: TableDef, rows: Sequence[Row]) -> None:

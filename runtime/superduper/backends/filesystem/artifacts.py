@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from superduper.backends.base.artifacts import ArtifactStore, Buffer, ObjectInfo, check_key
+from superduper.backends.base.artifacts import ArtifactStore, Buffer, ObjectInfo, Upload, check_key
 from superduper.errors import AccessDenied, StoreError, UriError
 
 _SCHEME = "filesystem://"
@@ -74,11 +74,7 @@ class FileSystemArtifactStore(ArtifactStore):
         return True
 
     def _write(self, path: str, body: Buffer | Iterable[Buffer]) -> None:
-        try:
-            handle = os.open(path, _CREATE, 0o666)
-        except FileNotFoundError:
-            self._ensure(os.path.dirname(path))
-            handle = os.open(path, _CREATE, 0o666)
+        handle = self._create(path)
         try:
             if isinstance(body, (bytes, bytearray, memoryview)):
                 _write_all(handle, [body])
@@ -88,6 +84,16 @@ class FileSystemArtifactStore(ArtifactStore):
             os.fsync(handle)
         finally:
             os.close(handle)
+
+    def _create(self, path: str) -> int:
+        try:
+            return os.open(path, _CREATE, 0o666)
+        except FileNotFoundError:
+            self._ensure(os.path.dirname(path))
+            return os.open(path, _CREATE, 0o666)
+
+    def begin(self, key: str) -> Upload:
+        return _File(self, check_key(key))
 
     def _ensure(self, folder: str) -> None:
         if not os.path.isdir(folder):
@@ -214,6 +220,46 @@ class FileSystemArtifactStore(ArtifactStore):
 
     def __repr__(self) -> str:
         return f"FileSystemArtifactStore({self.uri!r})"
+
+
+class _File(Upload):
+    """A temporary file that becomes an object."""
+
+    def __init__(self, store: FileSystemArtifactStore, key: str) -> None:
+        self._store, self._key = store, key
+        self._path = f"{store._prefix}{_TEMPORARY}/{uuid.uuid4().hex}"
+        with self._refusing():
+            self._handle = store._create(self._path)
+
+    def write(self, parts: Iterable[Buffer]) -> None:
+        with self._refusing():
+            for some in _gathered(parts):
+                _write_all(self._handle, some)
+
+    def finish(self) -> None:
+        target = self._store._prefix + self._key
+        try:
+            with self._refusing():
+                os.fsync(self._handle)
+                self._store._ensure(os.path.dirname(target))
+                os.replace(self._path, target)
+                _sync_folder(os.path.dirname(target))
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._store._refused(error, f"write {self._key}") from error
 
 
 def _gathered(body: Iterable[Buffer]) -> Iterator[list[Buffer]]:

@@ -6,6 +6,7 @@ memory of this process, gone with the object that opened it.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import warnings
@@ -28,6 +29,14 @@ from superduper.uris import without_password
 
 _DENIED = frozenset({13, 18, 8000})
 """Codes of the server: Unauthorized, AuthenticationFailed, and Atlas' own."""
+
+
+REFUSED_WITHIN = 0.3
+"""Seconds in which a server that refuses connections is told from one that is slow."""
+
+
+# All that the driver keeps of the operating system's error is its text.
+_REFUSED = f"[Errno {errno.ECONNREFUSED}]"
 
 
 class MongoDatabase:
@@ -95,6 +104,7 @@ class MongoDatabase:
             raise UriError(f"{self.uri}: {error}; write mongodb://user:password@host:27017/database") from error
         try:
             self._name = client.get_default_database().name
+            self._refuse_refused(client, milliseconds / 1000)
             with self.translated():
                 client[self._name].command("ping")
                 # Ping asks for no rights; this does.
@@ -106,6 +116,20 @@ class MongoDatabase:
             client.close()
             raise
         return client
+
+    def _refuse_refused(self, client: Any, deadline: float) -> None:
+        """A port that nobody listens on says so at once; the driver would ask it again until its deadline."""
+        until = time.monotonic() + min(REFUSED_WITHIN, deadline)
+        while time.monotonic() < until:
+            servers = client.topology_description.server_descriptions()
+            if any(server.is_server_type_known for server in servers.values()):
+                return
+            if servers and all(_REFUSED in str(server.error) for server in servers.values()):
+                named = ", ".join(f"{host}:{port}" for host, port in servers)
+                raise Unreachable(
+                    f"{self.uri} does not answer: the connection to {named} is refused; check that the server runs there"
+                )
+            time.sleep(0.005)
 
     def _mock(self) -> Any:
         if find_spec("mongomock") is None:

@@ -10,12 +10,12 @@ from itertools import islice
 from typing import Any
 
 from superduper.backends.base.checks import (
-    INT_MAX,
-    INT_MIN,
     asked_columns,
     check_field,
     check_filter,
     check_update,
+    duplicates,
+    given_twice,
 )
 from superduper.backends.base.data_backend import Abilities, DataBackend, Row
 from superduper.backends.mongodb import mocked
@@ -29,12 +29,16 @@ from superduper.backends.mongodb.filters import (
     update_document,
 )
 from superduper.backends.mongodb.records import RecordReader, check_names, projection_of, records_of
+from superduper.backends.mongodb.refusals import refuse_misspelt, refuse_unfit
 from superduper.errors import DuplicateKey, QueryError, SchemaMismatch, Unsupported
 from superduper.query.ast import And, Compare, Filter, Plain, Select, Update
 from superduper.query.native import Step, apply_steps
 from superduper.query.tables import Column, TableDef
+from superduper.query.visit import leaves
 
 KEY_INDEX = "superduper_key"
+LARGEST = 16 * 1024 * 1024
+"""Bytes that MongoDB takes in one document."""
 WINDOW = 10_000
 """How many keys one statement names, or an anti-join compares at a time."""
 
@@ -103,12 +107,23 @@ class MongoDataBackend(DataBackend):
 
     # Writing rows
 
+    def check(self, table: TableDef, rows: Sequence[Row]) -> None:
+        from bson import BSON
+        from pymongo.errors import DocumentTooLarge
+
+        with self._writing(table.name):
+            for record in records_of(table, rows) if rows else ():
+                if (size := len(BSON.encode(record))) > LARGEST:
+                    raise DocumentTooLarge(f"{size} bytes")
+        if twice := given_twice(table, rows):
+            raise duplicates(table, sorted(twice))  # type: ignore[type-var]
+
     def insert(self, table: TableDef, rows: Sequence[Row]) -> None:
         if not rows:
             return
         records = records_of(table, rows)
         with self._writing(table.name):
-            self._refuse_duplicates(table, [row[table.primary_key] for row in rows])
+            self._refuse_duplicates(table, rows)
             self._insert(table, records)
 
     def _insert(self, table: TableDef, records: list[Document]) -> None:
@@ -134,17 +149,11 @@ class MongoDataBackend(DataBackend):
                 f"table {table.name!r}: a row with {table.primary_key!r} {key!r} exists; nothing was inserted", (key,)
             ) from error
 
-    def _refuse_duplicates(self, table: TableDef, keys: list[Plain]) -> None:
-        seen: set[Plain] = set()
-        twice = {key for key in keys if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
-        existing = set(self._existing(table, list(seen)))
+    def _refuse_duplicates(self, table: TableDef, rows: Sequence[Row]) -> None:
+        keys, twice = [row[table.primary_key] for row in rows], given_twice(table, rows)
+        existing = set(self._existing(table, list(set(keys))))
         if found := [key for key in dict.fromkeys(keys) if key in twice or key in existing]:
-            shown = ", ".join(map(repr, found[:10])) + (" …" if len(found) > 10 else "")
-            raise DuplicateKey(
-                f"table {table.name!r}: rows with {table.primary_key!r} {shown} exist or are given twice; "
-                "nothing was inserted",
-                tuple(found),
-            )
+            raise duplicates(table, found)
 
     def _existing(self, table: TableDef, keys: list[Plain]) -> Iterator[Plain]:
         if self._mongo.in_memory:
@@ -194,6 +203,7 @@ class MongoDataBackend(DataBackend):
 
     def select(self, table: TableDef, query: Select, *, batch: int = 1000) -> Iterator[list[Row]]:
         columns = asked_columns(table, query, schemaless=True)
+        self._refuse_misspelt(table, (*(query.fields or ()), *query.exclude, *(name for name, _ in query.sort)))
         return self._fetch(table, query, RecordReader(columns, query), self._filter(table, query.filter), batch)
 
     def _fetch(
@@ -231,6 +241,7 @@ class MongoDataBackend(DataBackend):
 
     def distinct(self, table: TableDef, field: str, filter: Filter) -> list[Plain]:
         column = check_field(table, field, schemaless=True)
+        self._refuse_misspelt(table, (field,))
         document = self._filter(table, filter)
         with self._mongo.translated():
             values = [value for value in self._collection(table).distinct(field, document) if value is not None]
@@ -248,27 +259,19 @@ class MongoDataBackend(DataBackend):
 
     def update(self, table: TableDef, filter: Filter, update: Update, *, many: bool) -> list[Plain]:
         check_update(table, update, nan=True, schemaless=True)
+        self._refuse_misspelt(table, update.fields)
         document, changes = self._filter(table, filter), update_document(update)
         collection, key = self._collection(table), table.primary_key
         with self._writing(table.name):
             keys = self._keys(table, document, first=not many)
             for part in _parts(keys, self._window) if changes else []:
                 chosen: Document = self._among(key, part)
-                self._refuse_overflow(table, chosen, update)
+                refuse_unfit(collection, table, chosen, update)
                 for name in nulls_in_the_way(update):
                     null = {"$and": [chosen, {name: None}, {name: {"$exists": True}}]}
                     collection.update_many(null, {"$unset": {name: ""}})
                 collection.update_many(chosen, changes)
         return keys
-
-    def _refuse_overflow(self, table: TableDef, chosen: Document, update: Update) -> None:
-        for name, by in update.inc.items():
-            column = table.column(name)
-            if column is None or column.type != "int":
-                continue
-            bound = {"$gt": INT_MAX - by} if by > 0 else {"$lt": INT_MIN - by}
-            if self._collection(table).find_one({"$and": [chosen, {name: bound}]}) is not None:
-                raise SchemaMismatch(f"table {table.name!r}, field {name!r}: $inc by {by} would go beyond 64 bits")
 
     def replace(self, table: TableDef, filter: Filter, row: Row) -> list[Plain]:
         document, key = self._filter(table, filter), table.primary_key
@@ -354,7 +357,12 @@ class MongoDataBackend(DataBackend):
 
     def _filter(self, table: TableDef, filter: Filter) -> Document:
         check_filter(table, filter, schemaless=True)
+        self._refuse_misspelt(table, (leaf.field for leaf in leaves(filter)))
         return filter_document(filter, self._among)
+
+    def _refuse_misspelt(self, table: TableDef, names: Iterable[str]) -> None:
+        with self._mongo.translated():
+            refuse_misspelt(self._collection(table), table, names)
 
     @contextmanager
     def _writing(self, table: str) -> Iterator[None]:

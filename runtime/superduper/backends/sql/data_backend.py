@@ -10,7 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from superduper.backends.base.changes import changed
-from superduper.backends.base.checks import asked_columns, check_column, check_filter, check_update, columns_of
+from superduper.backends.base.checks import (
+    asked_columns,
+    check_column,
+    check_filter,
+    check_update,
+    columns_of,
+    duplicates,
+    given_twice,
+)
 from superduper.backends.base.data_backend import DataBackend, Row
 from superduper.backends.sql.database import SqlDatabase
 from superduper.backends.sql.ddl import create_table, list_tables
@@ -56,6 +64,12 @@ class SqlDataBackend(DataBackend):
 
     # Writing rows
 
+    def check(self, table: TableDef, rows: Sequence[Row]) -> None:
+        if rows:
+            self._driver_rows(table, rows)
+            if twice := given_twice(table, rows):
+                raise duplicates(table, sorted(twice))  # type: ignore[type-var]
+
     def insert(self, table: TableDef, rows: Sequence[Row]) -> None:
         if not rows:
             return
@@ -64,12 +78,7 @@ class SqlDataBackend(DataBackend):
             with self.database.write() as connection:
                 self.insert_values(connection, table, values)
         except DuplicateKey as error:
-            keys = self._duplicates(table, [row[table.primary_key] for row in rows])
-            shown = ", ".join(map(repr, keys[:10])) + (" …" if len(keys) > 10 else "")
-            raise DuplicateKey(
-                f"table {table.name!r}: rows with {table.primary_key!r} {shown} exist or are given twice; nothing was inserted",
-                tuple(keys),
-            ) from error
+            raise duplicates(table, self._duplicates(table, rows)) from error
 
     def upsert(self, table: TableDef, rows: Sequence[Row]) -> None:
         if not rows:
@@ -109,11 +118,10 @@ class SqlDataBackend(DataBackend):
     def mark(self) -> str:
         """The driver's place holder in a statement."""
 
-    def _duplicates(self, table: TableDef, keys: Sequence[Plain]) -> list[Plain]:
-        seen: set[Plain] = set()
-        twice = {key for key in keys if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
+    def _duplicates(self, table: TableDef, rows: Sequence[Row]) -> list[Plain]:
+        keys, twice = [row[table.primary_key] for row in rows], given_twice(table, rows)
         with self.database.read() as connection:
-            existing = self._keys(connection, table, In(table.primary_key, tuple(seen)))
+            existing = self._keys(connection, table, In(table.primary_key, tuple(set(keys))))
         return [key for key in dict.fromkeys(keys) if key in twice or key in existing]
 
     # Reading

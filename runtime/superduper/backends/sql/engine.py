@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from urllib.parse import unquote
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.util import LRUCache
 
 from superduper import config
 from superduper.errors import AccessDenied, MissingExtra, StoreError, SuperduperError, Unreachable, UriError
@@ -79,8 +81,10 @@ def open_sqlite(uri: str) -> Engine:
         return connection
 
     # The memory of a connection is its own: all threads take turns on one.
-    size = {"pool_size": 1, "max_overflow": 0} if path == MEMORY else {"pool_size": 8, "max_overflow": 64}
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, **size)
+    size, more = (1, 0) if path == MEMORY else (8, 64)
+    like, compiled = _sqlite()
+    pool = QueuePool(connect, size, more, dialect=like.dialect)  # type: ignore[arg-type]
+    engine = Engine(pool, like.dialect, like.url, execution_options={"compiled_cache": compiled})
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
@@ -91,6 +95,16 @@ def open_sqlite(uri: str) -> Engine:
     if path != MEMORY:
         _forget_after_fork(engine)
     return engine
+
+
+@cache
+def _sqlite() -> tuple[Engine, LRUCache[Any, Any]]:
+    """What all of this process's files have in common, so that a new handle compiles no statement anew."""
+    engine = create_engine("sqlite://")
+    with engine.connect():
+        pass  # the dialect reads the library's version now
+    engine.dispose()
+    return engine, LRUCache(1000)
 
 
 def open_server(uri: str, **arguments: object) -> Engine:

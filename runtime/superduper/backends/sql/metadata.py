@@ -10,7 +10,6 @@ from typing import Any, ClassVar, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Engine,
@@ -42,6 +41,16 @@ from superduper.backends.base.metadata import (
     storable,
 )
 from superduper.backends.sql.engine import errors_of, without_password
+from superduper.backends.sql.metadata_reading import (
+    BATCH,
+    CHILD,
+    PARENT,
+    VALUE,
+    artifacts_after,
+    matches,
+    named,
+    recorded,
+)
 from superduper.backends.sql.metadata_tables import (
     artifacts,
     components,
@@ -55,13 +64,10 @@ from superduper.backends.sql.metadata_tables import (
 )
 
 T = TypeVar("T")
-_BATCH = 1000
 _TRIES = 500
 # What a database says when it chose this transaction to give way to another: PostgreSQL's states, MySQL's numbers.
 # So does making one table twice at once.
 _GAVE_WAY = frozenset({"40001", "40P01", "42P07", "XX000", 1050, 1205, 1213})
-_PARENT = (relations.c.parent_type, relations.c.parent_identifier, relations.c.parent_version)
-_CHILD = (relations.c.child_type, relations.c.child_identifier, relations.c.child_version)
 
 
 class SQLMetaDataStore(MetaDataStore):
@@ -98,7 +104,7 @@ class SQLMetaDataStore(MetaDataStore):
         def add(connection: Connection) -> tuple[ComponentRecord, bool]:
             newest = self._find(connection, type_id, identifier)
             if newest is not None and newest.digest == digest:
-                return self._record(connection, newest), False
+                return newest, False
             for child in children:
                 self._check_present(connection, child)
             record = ComponentRecord(
@@ -126,26 +132,25 @@ class SQLMetaDataStore(MetaDataStore):
             rows = [{**key, "position": n, "artifact": id} for n, id in enumerate(record.artifacts)]
             connection.execute(insert(artifacts), rows)
         if children:
-            names = [column.name for column in (*_PARENT, *_CHILD)]
+            names = [column.name for column in (*PARENT, *CHILD)]
             pairs = [dict(zip(names, (*record.key, *child), strict=True)) for child in sorted(set(children))]
             connection.execute(insert(relations), pairs)
 
     def _check_present(self, connection: Connection, key: ComponentKey) -> None:
         """Hold the child against a removal that runs at the same time, until this transaction ends."""
-        held = select(components.c.version).where(_is(components, *key)).with_for_update(read=True)
+        held = select(components.c.version).where(named(components, *key)).with_for_update(read=True)
         if connection.scalar(held) is None:
             raise self._missing(connection, *key)
 
     def state(self) -> Hashable:
-        query = select(meta.c.value).where(meta.c.name == "state")
-        return self._read(lambda connection: connection.scalar(query))
+        return self._read(lambda connection: connection.scalar(VALUE, {"name": "state"}))
 
     def component(self, type_id: str, identifier: str, version: int | None = None) -> ComponentRecord:
         def read(connection: Connection) -> ComponentRecord:
-            row = self._find(connection, type_id, identifier, version)
-            if row is None:
+            record = self._find(connection, type_id, identifier, version)
+            if record is None:
                 raise self._missing(connection, type_id, identifier, version)
-            return self._record(connection, row)
+            return record
 
         return self._read(read)
 
@@ -157,7 +162,7 @@ class SQLMetaDataStore(MetaDataStore):
 
     def remove_component(self, type_id: str, identifier: str, version: int | None = None) -> None:
         def remove(connection: Connection) -> None:
-            held = select(components.c.version).where(_is(components, type_id, identifier, version))
+            held = select(components.c.version).where(named(components, type_id, identifier, version))
             if not connection.scalars(held.with_for_update()).all():
                 raise self._missing(connection, type_id, identifier, version)
             parents = [
@@ -167,17 +172,17 @@ class SQLMetaDataStore(MetaDataStore):
             ]
             if parents:
                 raise still_needed(type_id, identifier, parents)
-            connection.execute(delete(components).where(_is(components, type_id, identifier, version)))
-            connection.execute(delete(artifacts).where(_is(artifacts, type_id, identifier, version)))
-            connection.execute(delete(relations).where(_matches(_PARENT, type_id, identifier, version)))
+            connection.execute(delete(components).where(named(components, type_id, identifier, version)))
+            connection.execute(delete(artifacts).where(named(artifacts, type_id, identifier, version)))
+            connection.execute(delete(relations).where(matches(PARENT, type_id, identifier, version)))
             if not self._versions(connection, type_id, identifier):
-                connection.execute(delete(statuses).where(_is(statuses, type_id, identifier)))
+                connection.execute(delete(statuses).where(named(statuses, type_id, identifier)))
             self._changed(connection)
 
         self._write(remove)
 
     def children(self, key: ComponentKey) -> list[ComponentKey]:
-        query = select(*_CHILD).where(_matches(_PARENT, *key)).order_by(*_CHILD)
+        query = select(*CHILD).where(matches(PARENT, *key)).order_by(*CHILD)
         return self._read(lambda connection: [ComponentKey(*row) for row in connection.execute(query)])
 
     def parents(self, type_id: str, identifier: str, version: int | None = None) -> list[ComponentKey]:
@@ -187,9 +192,9 @@ class SQLMetaDataStore(MetaDataStore):
         # In pages by key, so that no cursor or transaction stays open while the caller works.
         after: tuple[Any, ...] = ("", "", -1, -1)
         while True:
-            page = self._read(lambda connection, after=after: _artifacts_after(connection, after))  # type: ignore[misc]
+            page = self._read(lambda connection, after=after: artifacts_after(connection, after))  # type: ignore[misc]
             yield from (row.artifact for row in page)
-            if len(page) < _BATCH:
+            if len(page) < BATCH:
                 return
             last = page[-1]
             after = (last.type_id, last.identifier, last.version, last.position)
@@ -197,7 +202,7 @@ class SQLMetaDataStore(MetaDataStore):
     # ----------------------------------------------------------------------------------- statuses, jobs and locks
 
     def status(self, type_id: str, identifier: str) -> dict[str, Json]:
-        query = select(statuses.c.status).where(_is(statuses, type_id, identifier))
+        query = select(statuses.c.status).where(named(statuses, type_id, identifier))
         found = self._read(lambda connection: connection.scalar(query))
         return json.loads(found) if found else {}
 
@@ -264,20 +269,20 @@ class SQLMetaDataStore(MetaDataStore):
 
     def prepare(self) -> None:
         """Check the layout's version with one select; make the tables only where there are none."""
-        version = select(meta.c.value).where(meta.c.name == "schema_version")
+        name = {"name": "schema_version"}
 
         def create(connection: Connection) -> str:
             for statement in create_statements(type(connection.dialect)):
                 connection.exec_driver_sql(statement)
-            found = connection.scalar(version)
+            found = connection.scalar(VALUE, name)
             if found is None:
                 found = str(SCHEMA_VERSION)
-                connection.execute(insert(meta).values(name="schema_version", value=found))
+                connection.execute(insert(meta).values(**name, value=found))
             return found
 
         with errors_of(self.uri), self._engine.connect() as connection:
             try:
-                found = connection.scalar(version)
+                found = connection.scalar(VALUE, name)
             except DBAPIError:
                 connection.rollback()
                 if inspect(connection).has_table(meta.name):
@@ -322,15 +327,16 @@ class SQLMetaDataStore(MetaDataStore):
 
     def _find(
         self, connection: Connection, type_id: str, identifier: str, version: int | None = None
-    ) -> Row[Any] | None:
-        query = select(components).where(_is(components, type_id, identifier, version))
-        return connection.execute(query.order_by(components.c.version.desc()).limit(1)).first()
-
-    def _record(self, connection: Connection, row: Row[Any]) -> ComponentRecord:
+    ) -> ComponentRecord | None:
+        asked = {"type_id": type_id, "identifier": identifier} | ({} if version is None else {"version": version})
+        rows = connection.execute(recorded(version is not None), asked).all()
+        if not rows:
+            return None
+        row = rows[0]
         key = (row.type_id, row.identifier, row.version)
-        query = select(artifacts.c.artifact).where(_is(artifacts, *key)).order_by(artifacts.c.position)
         created = datetime.fromisoformat(row.created)
-        return ComponentRecord(*key, row.digest, json.loads(row.spec), tuple(connection.scalars(query)), created)
+        ids = tuple(each.artifact for each in rows if each.artifact is not None)
+        return ComponentRecord(*key, row.digest, json.loads(row.spec), ids, created)
 
     def _known(self, connection: Connection, type_id: str | None = None) -> list[tuple[str, str]]:
         query = select(components.c.type_id, components.c.identifier).distinct()
@@ -339,13 +345,13 @@ class SQLMetaDataStore(MetaDataStore):
         return sorted((row.type_id, row.identifier) for row in connection.execute(query))
 
     def _versions(self, connection: Connection, type_id: str, identifier: str) -> list[int]:
-        query = select(components.c.version).where(_is(components, type_id, identifier))
+        query = select(components.c.version).where(named(components, type_id, identifier))
         return list(connection.scalars(query.order_by(components.c.version)))
 
     def _parents(
         self, connection: Connection, type_id: str, identifier: str, version: int | None
     ) -> list[ComponentKey]:
-        query = select(*_PARENT).distinct().where(_matches(_CHILD, type_id, identifier, version))
+        query = select(*PARENT).distinct().where(matches(CHILD, type_id, identifier, version))
         return sorted(ComponentKey(*row) for row in connection.execute(query))
 
     def _missing(self, connection: Connection, type_id: str, identifier: str, version: int | None = None) -> Exception:
@@ -353,27 +359,6 @@ class SQLMetaDataStore(MetaDataStore):
         if version is not None and versions:
             return no_such_version(type_id, identifier, version, versions)
         return no_such_component(type_id, identifier, self._known(connection))
-
-
-def _matches(
-    columns: Sequence[Column[Any]], type_id: str, identifier: str, version: int | None = None
-) -> ColumnElement[bool]:
-    found = and_(columns[0] == type_id, columns[1] == identifier)
-    return found if version is None else and_(found, columns[2] == version)
-
-
-def _is(table: Table, type_id: str, identifier: str, version: int | None = None) -> ColumnElement[bool]:
-    columns = [table.c[name] for name in ("type_id", "identifier", "version") if name in table.c]
-    return _matches(columns, type_id, identifier, version)
-
-
-def _artifacts_after(connection: Connection, after: tuple[Any, ...]) -> Sequence[Row[Any]]:
-    columns = [artifacts.c[name] for name in ("type_id", "identifier", "version", "position")]
-    # (a, b) > (x, y) spelt out: SQL Server has no row values, and MySQL does not use the index for them.
-    later = or_(
-        *(and_(*(columns[j] == after[j] for j in range(i)), columns[i] > after[i]) for i in range(len(columns)))
-    )
-    return connection.execute(select(artifacts).where(later).order_by(*columns).limit(_BATCH)).all()
 
 
 def _stamp(moment: datetime) -> str:

@@ -11,7 +11,7 @@ from superduper.backends.sql.data_backend import SqlDataBackend
 from superduper.backends.sql.native import import_ibis, native_names, run_native
 from superduper.backends.sqlite.database import SQLiteDatabase
 from superduper.backends.sqlite.dialect import DIALECT
-from superduper.errors import Unsupported
+from superduper.errors import SchemaMismatch, Unsupported
 from superduper.query.native import Step
 from superduper.query.tables import TableDef
 
@@ -19,15 +19,34 @@ from superduper.query.tables import TableDef
 class SQLiteDataBackend(SqlDataBackend):
     """``sqlite://name.db``, ``sqlite:////absolute.db``, or ``sqlite://`` for one in memory."""
 
-    abilities = Abilities(native="ibis", nan=False)
+    abilities = Abilities(native="ibis", nan=False, case=False)
     mark = "?"
     database: SQLiteDatabase
 
     def __init__(self, uri: str) -> None:
         super().__init__(SQLiteDatabase(uri), DIALECT)
         if self.database.in_memory:
-            self.abilities = Abilities(native="ibis", nan=False, persistent=False)
+            self.abilities = Abilities(native="ibis", nan=False, case=False, persistent=False)
         self._ibis = threading.local()
+
+    def create_table(self, table: TableDef) -> None:
+        with self.database.write() as connection:
+            same = "SELECT name FROM sqlite_schema WHERE name = ? COLLATE NOCASE AND name <> ? AND type IN ('table', 'view')"
+            other = connection.exec_driver_sql(same, (table.name, table.name)).scalar()
+            if other is not None:
+                raise SchemaMismatch(
+                    f"table {table.name!r}: SQLite cannot tell it from the table {other!r}, which differs by case only; "
+                    "choose another name"
+                )
+            # bytes.lower() folds as SQLite does: ASCII alone.
+            names = {name.encode().lower(): name for name in self._dialect.columns(connection, table.name)}
+            for column in table.columns:
+                if (before := names.setdefault(column.name.encode().lower(), column.name)) != column.name:
+                    raise SchemaMismatch(
+                        f"table {table.name!r}: SQLite cannot tell the field {column.name!r} from {before!r}, which differs "
+                        "by case only; rename one"
+                    )
+            super().create_table(table)
 
     def settle(self, tables: Sequence[str]) -> None:
         # A process that is killed while its commit is forced to the disk leaves it in the log, not yet visible; the
