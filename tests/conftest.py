@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers.dask import DaskScheduler, DaskWorkers
 from tests.servers.fleet import Fleet, Harbour
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoServer
@@ -131,3 +132,16 @@ def s3_uri(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with s3_server.database() as uri:
         yield uri
+
+
+@pytest.fixture(scope="session")
+def dask_scheduler(fleet: Fleet) -> DaskScheduler:
+    """With two workers, in processes of their own."""
+    scheduler = fleet.server(DaskScheduler)
+    fleet.server(DaskWorkers)
+    return scheduler
+
+
+@pytest.fixture
+def dask_uri(dask_scheduler: DaskScheduler) -> str:
+    return dask_scheduler.uri

@@ -88,15 +88,17 @@ def dump(function: Any) -> tuple[Code, dict[str, bytes]]:
     return Code(pickle=identifier), {identifier: data}
 
 
-def pickled(value: Any, holder: Any = None) -> bytes:
-    """Cloudpickle's bytes, with functions and classes of the modules of ``value`` (or ``holder``) by value."""
+def pickled(value: Any, *holders: Any) -> bytes:
+    """Cloudpickle's bytes, with functions and classes of the modules of ``value`` (or ``holders``) by value."""
     import cloudpickle
 
     with ExitStack() as stack:
-        for module in _own_modules(value if holder is None else holder):
+        for module in set().union(*(_own_modules(holder) for holder in holders or (value,))):
             stack.enter_context(_by_value(module))
         try:
             return bytes(cloudpickle.dumps(value, protocol=PROTOCOL))
+        except CodeError:
+            raise
         except Exception as error:
             raise CodeError(
                 f"{value!r} cannot be pickled: {describe(error)}; define it in a module or as source"

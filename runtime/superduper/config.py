@@ -42,12 +42,19 @@ def _uri(value: str) -> str:
     return value
 
 
+def _compute(value: str) -> str:
+    if value not in ("local", "dask") and not value.startswith("dask://"):
+        raise ValueError("it must be local, dask or the address of a scheduler, as in dask://host:8786")
+    return value
+
+
 def _level(value: object) -> object:
     name = value.upper() if isinstance(value, str) else value
     return {"WARN": "WARNING", "FATAL": "CRITICAL"}.get(name, name) if isinstance(name, str) else name
 
 
 Uri = Annotated[str, AfterValidator(_uri)]
+Compute = Annotated[str, AfterValidator(_compute)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_level)]
 
 
@@ -70,8 +77,8 @@ class Settings(BaseSettings):
     """URI of the metadata store; None: the databackend."""
     artifact_store: Uri | None = None
     """URI of the artifact store; None: the databackend if it can hold files, else a folder in ``home``."""
-    compute: Literal["local"] = "local"
-    """Where models run."""
+    compute: Compute = "local"
+    """Where models run: ``local``, ``dask`` or ``dask://host:8786``."""
     hash: Literal["sha1", "sha256"] = "sha1"
     """By which new artifacts are named; both are read."""
     log_level: LogLevel = "INFO"

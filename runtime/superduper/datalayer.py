@@ -325,7 +325,8 @@ class Datalayer:
             return
         self._closed = True
         with ExitStack() as stack:
-            for part in (self.artifact_store, self.metadata, self.databackend, self.compute):
+            parts = (self.artifact_store, self.metadata, self.databackend, self.compute, self._stores.engines)
+            for part in parts:
                 stack.callback(part.close)
 
     def _fresh(self) -> None:

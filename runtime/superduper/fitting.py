@@ -95,7 +95,7 @@ class Fitting:
 
         def measure() -> Report:
             values, seen, failed = validate.validate(
-                model.identifier, predictor, self.stores, rows, inputs, spec.target, metrics, pinned
+                model.identifier, predictor, self.stores.on(model.compute), rows, inputs, spec.target, metrics, pinned
             )
             found.update(values)
             return Report(done=seen, failed=failed)

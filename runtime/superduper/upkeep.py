@@ -120,6 +120,7 @@ class Upkeep:
             return []
         dependents = self.catalog.listeners(listener.outputs_table)
         task = self._infer_again(listener, self.task(listener))
+        stores = self.stores.on(listener.model.compute)
         if keys is None:
             total = self.coverage(listener).pending
             if self.progress is not None and total:
@@ -128,10 +129,10 @@ class Upkeep:
             with self.runs.lock(f"predict:{listener.identifier}"):
                 self.runs.close_interrupted(listener.model.identifier)
                 report, job = self.runs.job(
-                    "predict", listener.model, lambda: predict.run(task, self.stores), announce=total > 0
+                    "predict", listener.model, lambda: predict.run(task, stores), announce=total > 0
                 )
         else:
-            report, job = self.runs.job("predict", listener.model, lambda: predict.run(task, self.stores, keys))
+            report, job = self.runs.job("predict", listener.model, lambda: predict.run(task, stores, keys))
         jobs = [job] if report.done or report.kept else []
         for dependent in dependents:
             if dependent.predict.trigger == "OnChange":

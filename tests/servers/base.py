@@ -116,6 +116,7 @@ class Server(ABC):
         """End the server at the end of the session, whoever uses it, and remove its folder."""
         with self._control.held():
             self._stop()
+        self._usage.leave()
         shutil.rmtree(self.directory)
 
     def _start(self) -> None:

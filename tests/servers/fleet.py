@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.servers.base import Server
+from tests.servers.dask import DaskScheduler, DaskWorkers
 from tests.servers.locks import FileLock
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.s3 import S3Server
 
-KINDS: tuple[type[Server], ...] = (PostgresServer, MariaDBServer, MongoServer, S3Server)
+KINDS: tuple[type[Server], ...] = (PostgresServer, MariaDBServer, MongoServer, S3Server, DaskScheduler)
+# Servers of another server: they go before it does.
+SATELLITES: tuple[type[Server], ...] = (DaskWorkers,)
 S = TypeVar("S", bound=Server)
 
 
@@ -49,7 +52,7 @@ class Harbour:
         self._session.take()
 
     def close(self) -> None:
-        for kind in KINDS:
+        for kind in (*SATELLITES, *KINDS):
             if (self.root / kind.name).exists():
                 kind(self.root).destroy()
         self._session.release()

@@ -47,6 +47,7 @@ def test_components_are_importable_from_their_own_modules(module: str, names: li
 @pytest.mark.parametrize(
     "name",
     [
+        "dask.compute.DaskComputeBackend",
         "local.compute.LocalComputeBackend",
         "mongodb.data_backend.MongoDataBackend",
         "mongodb.artifacts.MongoArtifactStore",

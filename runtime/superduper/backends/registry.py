@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from superduper.errors import MissingExtra, UriError, nearest
+from superduper.uris import without_password
 
 if TYPE_CHECKING:
     from superduper.backends.base.artifacts import ArtifactStore
@@ -30,11 +31,13 @@ ARTIFACTS = {
     "s3": ("s3", "S3"),
     "memory": ("memory", "Memory"),
 }
+COMPUTE = {"local": ("local", "Local"), "dask": ("dask", "Dask")}
 EXTRAS = {
     "mongodb": ("pymongo", "mongodb"),
     "postgres": ("psycopg", "postgres"),
     "mysql": ("pymysql", "mysql"),
     "s3": ("obstore", "s3"),
+    "dask": ("distributed", "dask"),
 }
 
 
@@ -65,12 +68,17 @@ def artifact_store(uri: str) -> ArtifactStore:
 
 
 def compute_backend(uri: str) -> ComputeBackend:
-    """The compute of that name: ``local``. Raises UriError."""
-    if uri != "local":
-        raise UriError(f"no compute {uri!r}{nearest(uri, ['local'])} (known: local)")
-    from superduper.backends.local.compute import LocalComputeBackend
+    """The compute of that name: ``local``, ``dask`` or ``dask://host:8786``. Raises UriError, MissingExtra, Unreachable."""
+    name = uri.partition("://")[0]
+    if name not in COMPUTE or (name == "local" and uri != name):
+        raise UriError(
+            f"no compute {without_password(uri)!r}{nearest(name, COMPUTE)} (known: local, dask, dask://host:8786)"
+        )
+    if name == "local":
+        from superduper.backends.local.compute import LocalComputeBackend
 
-    return LocalComputeBackend()
+        return LocalComputeBackend()
+    return _class(*COMPUTE[name], "compute", "ComputeBackend", "compute='dask'")(uri)  # type: ignore[no-any-return]
 
 
 def served(uri: str, what: str) -> tuple[str, str]:
@@ -89,12 +97,15 @@ _KNOWN = {"databackend": DATA, "metadata store": METADATA, "artifact store": ART
 
 
 def _make(uri: str, what: str, module: str, suffix: str) -> Any:
-    folder, prefix = served(uri, what)
+    return _class(*served(uri, what), module, suffix, f"{scheme(uri)}://")(uri)
+
+
+def _class(folder: str, prefix: str, module: str, suffix: str, what: str) -> Any:
     try:
         found = importlib.import_module(f"superduper.backends.{folder}.{module}")
     except MissingExtra:
         raise
     except ImportError as error:
         package, extra = EXTRAS.get(folder, (error.name or folder, folder))
-        raise MissingExtra(package, extra, f"{scheme(uri)}://") from error
-    return getattr(found, prefix + suffix)(uri)
+        raise MissingExtra(package, extra, what) from error
+    return getattr(found, prefix + suffix)

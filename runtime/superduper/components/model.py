@@ -192,7 +192,7 @@ class Model(Component):
             training=self.training,
             predict=self.predict_spec,
             validation=self.validation,
-            compute=None if self.compute is None else {"engine": self.compute},
+            compute=parts.compute(self.compute),
             suspend=self.suspend,
             deletion_policy=self.deletion_policy,
         )
@@ -227,7 +227,7 @@ class Model(Component):
             training=spec.training,
             predict=spec.predict,
             validation=spec.validation,
-            compute=None if spec.compute is None else spec.compute.engine,
+            compute=None if spec.compute is None else spec.compute.uri,
             suspend=spec.suspend,
             deletion_policy=spec.deletion_policy,
             fetch=fetch,

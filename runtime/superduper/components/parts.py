@@ -13,6 +13,7 @@ T = TypeVar("T", bound=BaseModel)
 
 if TYPE_CHECKING:
     from superduper.api.v1alpha1 import Code
+    from superduper.api.v1alpha1.datalayer import Compute
     from superduper.api.v1alpha1.model import Artifact, Predict, Training, Validation
 
     Coded = Callable[[str, Any], Code]
@@ -31,6 +32,16 @@ def predict(given: Predict | Mapping[str, Any] | None) -> Predict | None:
     from superduper.api.v1alpha1.model import Predict
 
     return _checked(Predict, given, "predict")
+
+
+def compute(given: str | None) -> Compute | None:
+    """``local``, ``dask`` or ``dask://host:8786``. Raises ManifestError."""
+    from superduper.api.v1alpha1.datalayer import Compute
+
+    if given is None:
+        return None
+    engine, found, address = given.partition("://")
+    return _checked(Compute, {"engine": engine, "address": address if found else None}, "compute")
 
 
 def training(given: Training | Mapping[str, Any] | None, code: Coded) -> Training | None:

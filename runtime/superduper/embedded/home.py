@@ -115,6 +115,6 @@ def connections(manifest: Manifest, home: Path) -> tuple[dict[str, str], list[st
         "metadata": metadata,
         "artifact_store": artifacts,
         "hash": spec.artifact_store.hash if spec.artifact_store is not None else "sha1",
-        "compute": "local",
+        "compute": spec.compute.uri or "local",
     }
     return memo, notes

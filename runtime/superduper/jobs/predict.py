@@ -60,6 +60,7 @@ class Task:
 def run(task: Task, stores: Stores, keys: Sequence[Any] | None = None) -> Report:
     """Compute what is missing, or (``keys``) what is missing of these rows. Raises ModelError if nothing can run."""
     report = Report()
+    reading.check_files(stores, task.rows, task.inputs)
     size = BatchSize(task.batch_size)
     ledger = task.ledger if task.ledger is not None else _first(task, stores, report, keys)
     if ledger is None:
@@ -176,7 +177,7 @@ def _batch(task: Task, stores: Stores, rows: list[Row], hashes: dict[Any, str]) 
 
 
 def _arguments(task: Task, stores: Stores, rows: list[Row]) -> list[reading.Arguments]:
-    documents = task.rows.codec.decode([dict(row) for row in rows], stores.source)
+    documents = task.rows.codec.decode([dict(row) for row in rows], stores.inputs)
     return [reading.arguments(document, task.inputs) for document in documents]
 
 

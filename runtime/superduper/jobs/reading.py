@@ -93,6 +93,14 @@ def _text(value: Any) -> str:
     return repr(value)
 
 
+def check_files(stores: Stores, rows: Rows, inputs: Inputs) -> None:
+    """Raises ModelError where the model reads files and runs where they cannot be seen."""
+    if stores.compute.elsewhere:
+        kinds = [rows.codec.schema.fields.get(name) for name in inputs.fields]
+        if any(not isinstance(kind, str) and kind is not None and kind.is_file for kind in kinds):
+            stores.compute.check_folder(stores.files)
+
+
 def arguments(document: Document, inputs: Inputs) -> Arguments:
     """The model's arguments for one row, lazy values loaded."""
     values = document.unpack()

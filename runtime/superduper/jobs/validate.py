@@ -41,6 +41,7 @@ def validate(
     targets: dict[Any, Any] = {}
     predictions: dict[Any, Any] = {}
     fields = (*inputs.fields, target)
+    reading.check_files(stores, rows, inputs)
     batches = (
         reading.plain_rows(stores, rows, fields) if pinned is None else _pinned(stores, rows, pinned, inputs.fields)
     )
@@ -48,7 +49,7 @@ def validate(
     def given() -> Iterator[Batch]:
         for batch in batches:
             keys = [row[rows.table.primary_key] for row in batch]
-            documents = rows.codec.decode(batch, stores.source)
+            documents = rows.codec.decode(batch, stores.inputs)
             targets.update((key, document.unpack().get(target)) for key, document in zip(keys, documents, strict=True))
             yield Batch(keys, [reading.arguments(document, inputs) for document in documents])
 

@@ -107,7 +107,7 @@ REFUSED: list[tuple[str, type[Any], dict[str, Any], str]] = [
         "a field unlike any other",
         DatalayerSpec,
         {"databackend": {"uri": "sqlite://"}, "compute": {"gpu": 1}},
-        "compute.gpu: unknown field; known here: engine",
+        "compute.gpu: unknown field; known here: engine, address",
     ),
     (
         "a text where a truth value belongs",

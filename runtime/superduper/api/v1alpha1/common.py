@@ -23,6 +23,7 @@ DURATION_PATTERN = r"^[1-9][0-9]{0,5}[smhd]$"
 DOTTED_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
 ARGUMENT_PATTERN = r"^([0-9]|[1-9][0-9]|[A-Za-z_][A-Za-z0-9_]*)$"
 URI_PATTERN = r"^[A-Za-z][A-Za-z0-9+.-]*:"
+ADDRESS_PATTERN = r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$"
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 
 OUTPUTS = "_outputs__"
@@ -39,6 +40,7 @@ IN_WORDS = {
     DOTTED_PATTERN: "a Python name, dotted where needed, as package.module",
     ARGUMENT_PATTERN: "the name of an argument, or its position from 0",
     URI_PATTERN: "a URI with its scheme, as sqlite://data.db",
+    ADDRESS_PATTERN: "a host with its port, as scheduler:8786",
     QUANTITY_PATTERN: "a quantity, as 500m or 10Gi",
 }
 """What each pattern asks for, for messages and docs."""
@@ -54,6 +56,7 @@ Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN, max_length
 DottedName = Annotated[str, StringConstraints(pattern=DOTTED_PATTERN, max_length=253)]
 ArgumentName = Annotated[str, StringConstraints(pattern=ARGUMENT_PATTERN, max_length=63)]
 Uri = Annotated[str, StringConstraints(pattern=URI_PATTERN, max_length=2048)]
+Address = Annotated[str, StringConstraints(pattern=ADDRESS_PATTERN, max_length=261)]
 Quantity = Annotated[str, StringConstraints(pattern=QUANTITY_PATTERN, max_length=32)]
 ShortText = Annotated[str, StringConstraints(max_length=253)]
 FreeMap = Annotated[dict[ShortText, JsonValue], Field(max_length=64)]

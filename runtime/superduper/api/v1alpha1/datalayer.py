@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from superduper.api.v1alpha1.common import (
+    Address,
     CredentialsFrom,
     DeletionPolicy,
     Flag,
@@ -94,8 +95,26 @@ class ArtifactStoreSpec(Spec):
 class Compute(Spec):
     """Where models run."""
 
-    engine: Literal["auto", "local"] = "auto"
-    """`local` is in this process; `auto` takes the best that is there."""
+    engine: Literal["auto", "local", "dask"] = "auto"
+    """`local` is in this process; `dask` is on the workers of a dask cluster; left out (`auto`), a Datalayer runs
+    models in this process, and a Model runs where its Datalayer says."""
+    address: Address | None = None
+    """Scheduler of the dask cluster; left out: a cluster of its own on this machine."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "address_needs_engine_dask",
+            "address goes with engine dask",
+            lambda spec: spec.address is None or spec.engine == "dask",
+        ),
+    )
+
+    @property
+    def uri(self) -> str | None:
+        """`local`, `dask` or `dask://host:8786`, as Python has it; None for `auto`."""
+        if self.engine == "auto":
+            return None
+        return self.engine if self.address is None else f"{self.engine}://{self.address}"
 
 
 class DatalayerSpec(Spec):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Key = Any
@@ -46,10 +47,16 @@ class ComputeBackend(ABC):
     """Where models run."""
 
     uri: str
+    elsewhere: bool = False
+    """Whether models run in other processes: files are then given by their absolute paths."""
 
     @abstractmethod
     def map(self, predict: Predict, batches: Iterable[Batch]) -> Iterator[Done]:
         """Batches as they are done, in any order; pulls only as many as it can hold."""
+
+    def check_folder(self, folder: Path) -> None:
+        """Raises ModelError where models would not see the files that are copied out to this folder."""
+        return  # in this process they do
 
     @abstractmethod
     def close(self) -> None:
