@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from superduper import config
 from superduper.backends import registry
 from superduper.backends.base.data_backend import DataBackend
 from superduper.errors import AccessDenied, DuplicateKey, NotFound, QueryError, SchemaMismatch, StoreError, Unreachable
 from superduper.query.ast import And, Select
-from superduper.query.parse import parse_filter, parse_update
+from superduper.query.parse import parse_update
 from superduper.query.tables import Column, TableDef
 
 from .conftest import EVERYTHING, SYSTEMS, empty, find, keys
@@ -194,28 +195,34 @@ def test_a_name_beyond_the_server_is_refused(backend: DataBackend, name: str) ->
     assert backend.list_tables() == []
 
 
-def test_statements_fit_the_server(backend: DataBackend, mariadb_uri: str, mariadb_server: Any) -> None:
+def test_a_value_beyond_what_the_server_takes_is_refused_before_it_is_sent(backend: DataBackend) -> None:
     backend.create_table(EVERYTHING)
-    administer(backend, "SET GLOBAL max_allowed_packet = 4194304")
-    try:
-        small = SYSTEMS["mysql"].open(mariadb_uri)
-        rows = [empty(f"{at}", raw=b"r" * 500_000, s="ü" * 100_000) for at in range(9)]
-        small.insert(EVERYTHING, rows)
-        assert find(small, EVERYTHING) == rows
-        for turn in (
-            lambda: small.insert(EVERYTHING, [empty("y"), empty("z", raw=b"r" * 2_100_000)]),
-            lambda: small.upsert(EVERYTHING, [empty("y"), empty("z", s="ü" * 2_100_000)]),
-            lambda: small.update(EVERYTHING, And(()), parse_update({"$set": {"raw": b"r" * 2_100_000}}), many=True),
-            lambda: small.replace(EVERYTHING, parse_filter({"id": "1"}), empty("1", s="'" * 2_100_000)),
-        ):
-            with pytest.raises(SchemaMismatch, match=r"4,194,304 \(max_allowed_packet.*raise max_allowed_packet"):
-                turn()
-        with pytest.raises(SchemaMismatch, match=r"table 'things': row 'z'"):
-            small.insert(EVERYTHING, [empty("z", raw=b"r" * 2_100_000)])
-        assert find(small, EVERYTHING) == rows
-        small.close()
-    finally:
-        administer(backend, "SET GLOBAL max_allowed_packet = 67108864")
+    row = empty("a", n=1, s="x" * 60_000_000)
+    backend.insert(EVERYTHING, [row])
+    large = b"r" * 33_600_000
+    for turn in (
+        lambda: backend.insert(EVERYTHING, [empty("y"), empty("z", raw=large)]),
+        lambda: backend.upsert(EVERYTHING, [empty("y"), empty("a", s="\n" * 33_600_000)]),
+        lambda: backend.update(EVERYTHING, And(()), parse_update({"$set": {"raw": large}}), many=True),
+        lambda: backend.replace(EVERYTHING, And(()), empty("a", raw=large)),
+    ):
+        with pytest.raises(SchemaMismatch, match=r"67,108,864 \(max_allowed_packet.*raise max_allowed_packet"):
+            turn()
+    with pytest.raises(SchemaMismatch, match=r"table 'things': row 'z'"):
+        backend.insert(EVERYTHING, [empty("z", raw=large)])
+    assert find(backend, EVERYTHING) == [row]
+
+
+def test_an_insert_is_cut_into_statements_that_fit(backend: DataBackend) -> None:
+    backend.create_table(EVERYTHING)
+    sent: list[int] = []
+    event.listen(backend.conn, "before_cursor_execute", lambda c, cursor, text, *_: sent.append(len(text.encode())))
+    backend.database.packet = 300_000  # type: ignore[attr-defined]
+    rows = [empty(f"{at:03}", raw=b"r" * 40_000, s="ü" * 10_000) for at in range(30)]
+    backend.insert(EVERYTHING, rows)
+    assert max(sent) < 300_000
+    assert len(sent) == 15
+    assert find(backend, EVERYTHING) == rows
 
 
 def test_a_result_that_is_left_costs_its_connection_only(backend: DataBackend) -> None:
@@ -274,8 +281,10 @@ def test_writers_that_meet_in_opposite_order_both_finish(backend: DataBackend) -
 def test_a_row_that_another_holds_is_an_error_that_says_so(backend: DataBackend, mariadb_uri: str) -> None:
     backend.create_table(EVERYTHING)
     backend.insert(EVERYTHING, [empty("a", n=1)])
-    administer(backend, "SET GLOBAL innodb_lock_wait_timeout = 1")
     other = SYSTEMS["mysql"].open(mariadb_uri)
+    event.listen(
+        other.conn, "checkout", lambda driver, *_: driver.cursor().execute("SET SESSION innodb_lock_wait_timeout = 1")
+    )
     try:
         with backend.transaction():
             backend.upsert(EVERYTHING, [empty("a", n=2)])
@@ -291,7 +300,6 @@ def test_a_row_that_another_holds_is_an_error_that_says_so(backend: DataBackend,
             thread.start()
             thread.join(30)
     finally:
-        administer(backend, "SET GLOBAL innodb_lock_wait_timeout = 50")
         other.close()
     assert "another transaction holds the rows: run it again" in str(failed[0])
     assert find(backend, EVERYTHING) == [empty("a", n=2)]
