@@ -13,7 +13,7 @@ import pytest
 
 from superduper import Datalayer, superduper
 
-SYSTEMS = ("sqlite", "mongomock", "postgres", "mongo")
+SYSTEMS = ("sqlite", "mongomock", "postgres", "mariadb", "mongo")
 Open = Callable[..., Datalayer]
 
 
@@ -23,7 +23,7 @@ def uri(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{request.param}_uri"))
 
 
-@pytest.fixture(params=("sqlite", "postgres"))
+@pytest.fixture(params=("sqlite", "postgres", "mariadb"))
 def shared_uri(request: pytest.FixtureRequest) -> str:
     """An empty database that several processes can use and that survives each of them."""
     return str(request.getfixturevalue(f"{request.param}_uri"))

@@ -43,7 +43,7 @@ PICKLE = DataType("any", codec="pickle", encodable="artifact")
 @pytest.mark.parametrize(
     "uri",
     ["my.db", "sqlite", "://x", "oracle://x", "sqlit://x.db", "sqlite://folder/", "filesystem://x", "mongodb://", "postgresql://",
-     "postgresql://127.0.0.1", "mongodb://127.0.0.1:1", "mongomock://", "mongodb://127.0.0.1:notaport/x", "s3://bucket"],
+     "mysql://", "mysql://127.0.0.1", "postgresql://127.0.0.1", "mongodb://127.0.0.1:1", "mongomock://", "mongodb://127.0.0.1:notaport/x", "s3://bucket"],
 )  # fmt: skip
 def test_a_wrong_uri_is_a_uri_error_that_shows_a_right_one(uri: str, store_uri: str) -> None:
     with pytest.raises(UriError) as caught:
@@ -70,6 +70,7 @@ def test_the_nearest_scheme_is_named(store_uri: str) -> None:
         ("pymongo", "mongodb://127.0.0.1/x", "mongodb"),
         ("mongomock", "mongomock://x", "mongomock"),
         ("psycopg", "postgresql://h/d", "postgres"),
+        ("pymysql", "mysql://h/d", "mysql"),
     ],
 )
 def test_a_missing_extra_names_the_pip_command(package: str, uri: str, extra: str, start: Any, tmp_path: Path) -> None:
@@ -113,11 +114,12 @@ def test_missing_packages_of_codecs_and_metrics_name_their_extra(monkeypatch: py
         ready("accuracy")
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "mongodb", "mysql"])
+@pytest.mark.parametrize("scheme", ["postgresql", "mongodb", "mysql", "mysql metadata"])
 @pytest.mark.parametrize("kind", ["refused", "silent"])
 def test_an_unreachable_database_is_said_within_its_deadline(
     scheme: str, kind: str, store_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    scheme, _, kept = scheme.partition(" ")
     if scheme != "postgresql":
         # One of them waits for the ten seconds that are the default.
         monkeypatch.setattr(CFG, "connect_timeout", 2)
@@ -128,7 +130,7 @@ def test_an_unreachable_database_is_said_within_its_deadline(
         uri = f"{scheme}://someone:secret@127.0.0.1:{server.getsockname()[1]}/db"
         started = time.monotonic()
         with pytest.raises(Unreachable) as caught:
-            if scheme == "mysql":
+            if kept:
                 superduper("sqlite://", metadata_store=uri, artifact_store=store_uri)
             else:
                 superduper(uri, artifact_store=store_uri)

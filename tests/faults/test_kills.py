@@ -15,7 +15,7 @@ from tests.faults.killer import BATCH, ROWS, WORK, open_db, payload
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(("system", "rounds"), [("sqlite", 25), ("postgres", 10)])
+@pytest.mark.parametrize(("system", "rounds"), [("sqlite", 25), ("postgres", 10), ("mariadb", 10)])
 @pytest.mark.timeout(180)
 def test_a_hundred_kills_lose_nothing_that_was_acknowledged(
     request: pytest.FixtureRequest, tmp_path: Path, system: str, rounds: int

@@ -22,7 +22,8 @@ _MONGO = ("mongodb", "Mongo")
 DATA = {"sqlite": _SQLITE, "postgresql": _POSTGRES, "postgres": _POSTGRES} | dict.fromkeys(
     ("mongodb", "mongodb+srv", "mongomock"), _MONGO
 )
-METADATA = DATA | {"mysql": _MYSQL, "mariadb": _MYSQL}
+DATA |= {"mysql": _MYSQL, "mariadb": _MYSQL}
+METADATA = DATA
 ARTIFACTS = {
     "filesystem": ("filesystem", "FileSystem"),
     "mongodb": _MONGO,

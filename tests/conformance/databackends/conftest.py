@@ -48,6 +48,15 @@ SYSTEMS = {
         gaps={"test_nan_and_infinity_come_back": "SQLite turns NaN into null, so it is refused"},
     ),
     "postgres": System("postgres", "PostgresDataBackend", "postgres_uri", "postgres_server", denies=True),
+    # MariaDB, for MySQL.
+    "mysql": System(
+        "mysql",
+        "MySQLDataBackend",
+        "mariadb_uri",
+        "mariadb_server",
+        denies=True,
+        gaps={"test_nan_and_infinity_come_back": "MySQL has neither, so they are refused"},
+    ),
     # A double on the wire: it has no passwords, and keeps its data in memory.
     "mongo": System("mongodb", "MongoDataBackend", "mongo_uri", "mongo_server", survives=False),
     "mongomock": System("mongodb", "MongoDataBackend", "mongomock_uri", shared=False),

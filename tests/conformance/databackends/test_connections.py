@@ -75,9 +75,11 @@ def test_a_wrong_password_is_refused_without_being_shown(name: str, request: pyt
     assert "wrong-one" not in str(caught.value)
 
 
-def test_a_database_that_is_not_there_is_named(postgres_uri: str) -> None:
+@pytest.mark.parametrize("name", [name for name, known in SYSTEMS.items() if known.denies])
+def test_a_database_that_is_not_there_is_named(name: str, request: pytest.FixtureRequest) -> None:
+    uri = request.getfixturevalue(SYSTEMS[name].uri)
     with pytest.raises(NotFound, match="nowhere"):
-        SYSTEMS["postgres"].open(postgres_uri.rpartition("/")[0] + "/nowhere")
+        SYSTEMS[name].open(uri.rpartition("/")[0] + "/nowhere")
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -95,14 +97,16 @@ def test_a_restarted_server_is_found_again(name: str, request: pytest.FixtureReq
     backend.close()
 
 
-def test_a_server_that_stops_is_unreachable(postgres_uri: str, postgres_server: object) -> None:
-    backend = SYSTEMS["postgres"].open(postgres_uri)
-    postgres_server.stop()  # type: ignore[attr-defined]
+@pytest.mark.parametrize("name", [name for name, known in SYSTEMS.items() if known.denies])
+def test_a_server_that_stops_is_unreachable(name: str, request: pytest.FixtureRequest) -> None:
+    backend = SYSTEMS[name].open(request.getfixturevalue(SYSTEMS[name].uri))
+    server = request.getfixturevalue(SYSTEMS[name].server)
+    server.stop()
     try:
         with pytest.raises(Unreachable):
             backend.list_tables()
     finally:
-        postgres_server.start()  # type: ignore[attr-defined]
+        server.start()
     assert backend.list_tables() == []
     backend.close()
 

@@ -17,6 +17,7 @@ from superduper.query.ast import Compare, Filter, In, Plain, Regex, Select, Upda
 from superduper.query.tables import Column, ColumnType, TableDef
 from superduper.query.visit import leaves
 
+_INFINITE = frozenset({math.inf, -math.inf})
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 _NONE = type(None)
@@ -38,11 +39,14 @@ _ALLOWED: dict[ColumnType, tuple[type, ...]] = {
 }
 
 
-def columns_of(table: TableDef, rows: Sequence[Row], *, nan: bool, schemaless: bool = False) -> list[Sequence[Plain]]:
+def columns_of(
+    table: TableDef, rows: Sequence[Row], *, nan: bool, infinity: bool = True, schemaless: bool = False
+) -> list[Sequence[Plain]]:
     """The rows' values by column, in the order of the table's columns, checked against its types.
 
     Fields that a row lacks are null. Raises SchemaMismatch, naming row and field, for a value of another type,
-    an integer beyond 64 bits, NaN where ``nan`` is false, a null key or a field that the table does not have.
+    an integer beyond 64 bits, NaN or infinity where they are not allowed, a null key or a field that the table does
+    not have.
     """
     names = [column.name for column in table.columns]
     pick: Callable[[Row], tuple[Plain, ...]] = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
@@ -59,12 +63,18 @@ def columns_of(table: TableDef, rows: Sequence[Row], *, nan: bool, schemaless: b
             f"table {table.name!r}: row {keys.index(None)} of {len(rows)} has no {table.primary_key!r}, its primary key"
         )
     for number, column in enumerate(table.columns):
-        columns[number] = check_column(table, column, columns[number], keys, nan=nan)
+        columns[number] = check_column(table, column, columns[number], keys, nan=nan, infinity=infinity)
     return columns
 
 
 def check_column(
-    table: TableDef, column: Column, values: Sequence[Plain], keys: Sequence[Plain], *, nan: bool
+    table: TableDef,
+    column: Column,
+    values: Sequence[Plain],
+    keys: Sequence[Plain],
+    *,
+    nan: bool,
+    infinity: bool = True,
 ) -> Sequence[Plain]:
     """One column's values, integers made floats where floats belong. Raises SchemaMismatch."""
     kind = column.type
@@ -80,6 +90,9 @@ def check_column(
     if kind == "float" and not nan and any(value != value for value in values):
         key = next(k for v, k in zip(values, keys, strict=True) if v != v)
         raise SchemaMismatch(f"{_at(table, column, key)}: this database has no NaN; store None instead")
+    if kind == "float" and not infinity and (found := _INFINITE.intersection(values)):
+        key = next(k for v, k in zip(values, keys, strict=True) if v in found)
+        raise SchemaMismatch(f"{_at(table, column, key)}: this database has no infinity; store None instead")
     return values
 
 
@@ -97,6 +110,18 @@ def duplicates(table: TableDef, keys: Sequence[Plain]) -> DuplicateKey:
         f"table {table.name!r}: rows with {table.primary_key!r} {shown} exist or are given twice; nothing was inserted",
         tuple(keys),
     )
+
+
+def check_key_length(table: TableDef, keys: Sequence[Plain], most: int | None) -> None:
+    """Raises SchemaMismatch for a text that is longer than a primary key may be."""
+    if most is None:
+        return
+    for key in keys:
+        if isinstance(key, str) and len(key) > most:
+            raise SchemaMismatch(
+                f"table {table.name!r}, row {key[:40] + '…'!r}, field {table.primary_key!r}: a primary key has at most "
+                f"{most} characters in this database, not {len(key)}; use a shorter one, such as the text's hash"
+            )
 
 
 def _converted(table: TableDef, column: Column, value: Plain, key: Plain) -> Plain:
@@ -195,7 +220,9 @@ def asked_columns(table: TableDef, query: Select, *, schemaless: bool = False) -
     return [c for c in columns if c.name not in query.exclude]
 
 
-def check_update(table: TableDef, update: Update, *, nan: bool, schemaless: bool = False) -> None:
+def check_update(
+    table: TableDef, update: Update, *, nan: bool, infinity: bool = True, schemaless: bool = False
+) -> None:
     """Raises QueryError or SchemaMismatch where an update touches the key or does not fit the columns' types."""
     if table.primary_key in update.fields or "_id" in update.fields:
         raise QueryError(
@@ -207,7 +234,7 @@ def check_update(table: TableDef, update: Update, *, nan: bool, schemaless: bool
             continue
         whole = column.name == name
         if whole and name in update.set:
-            check_column(table, column, [update.set[name]], [None], nan=nan)
+            check_column(table, column, [update.set[name]], [None], nan=nan, infinity=infinity)
         if name in update.push and column.type != "json":
             raise QueryError(f"table {table.name!r}: $push appends to a list, and {name!r} is {column.type}")
         if whole and name in update.inc:

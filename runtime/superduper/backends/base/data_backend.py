@@ -37,10 +37,13 @@ class Abilities:
     binary: bool = True
     json: bool = True
     nan: bool = True
+    infinity: bool = True
     datetime_digits: int = 6
     """Digits of a second that a datetime keeps: 6 microseconds, 3 milliseconds."""
     case: bool = True
     """Tables whose names differ by case only are two tables."""
+    key_length: int | None = None
+    """Most characters of a text that is a primary key; None where there is no bound."""
     persistent: bool = True
     """False where the data lives in this process alone."""
 

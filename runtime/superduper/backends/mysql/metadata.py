@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from sqlalchemy import Double, literal_column
 
-from sqlalchemy import Double, event, literal_column
-
-from superduper import config
-from superduper.backends.sql.engine import open_server
+from superduper.backends.mysql.engine import open_mysql
 from superduper.backends.sql.metadata import SQLMetaDataStore
 
 
@@ -18,12 +15,4 @@ class MySQLMetaDataStore(SQLMetaDataStore):
 
     def __init__(self, uri: str) -> None:
         """Raises UriError, MissingExtra, Unreachable after 10 seconds, AccessDenied, VersionError."""
-        engine = open_server(uri, read_timeout=config.CFG.connect_timeout)
-        event.listen(engine, "connect", _patient)
-        super().__init__(uri, engine)
-
-
-def _patient(connection: Any, _: object) -> None:
-    # PyMySQL's deadline to connect ends with the socket: a server that accepts and says nothing is met by the one
-    # for reading, which an ordinary statement must not have.
-    connection._read_timeout = None
+        super().__init__(uri, open_mysql(uri))

@@ -14,6 +14,7 @@ from superduper.backends.base.checks import (
     asked_columns,
     check_column,
     check_filter,
+    check_key_length,
     check_update,
     columns_of,
     duplicates,
@@ -31,7 +32,7 @@ from superduper.query.native import Step
 from superduper.query.tables import Column, TableDef
 
 WINDOW = 10_000
-"""How many keys an anti-join compares at a time."""
+"""How many keys are looked for at a time."""
 
 
 class SqlDataBackend(DataBackend):
@@ -92,7 +93,8 @@ class SqlDataBackend(DataBackend):
         _executemany(connection, self._insert_text(table), values)
 
     def _driver_rows(self, table: TableDef, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-        columns = columns_of(table, rows, nan=self.abilities.nan)
+        columns = columns_of(table, rows, **self._floats)
+        check_key_length(table, [row[table.primary_key] for row in rows], self.abilities.key_length)
         converted: list[Sequence[Any]] = []
         for column, values in zip(table.columns, columns, strict=True):
             try:
@@ -100,6 +102,10 @@ class SqlDataBackend(DataBackend):
             except SchemaMismatch as error:
                 raise SchemaMismatch(f"table {table.name!r}, field {column.name!r}: {error}") from error
         return list(zip(*converted, strict=True))
+
+    @property
+    def _floats(self) -> dict[str, bool]:
+        return {"nan": self.abilities.nan, "infinity": self.abilities.infinity}
 
     def _insert_text(self, table: TableDef) -> str:
         quote = self.conn.dialect.identifier_preparer.quote
@@ -120,8 +126,11 @@ class SqlDataBackend(DataBackend):
 
     def _duplicates(self, table: TableDef, rows: Sequence[Row]) -> list[Plain]:
         keys, twice = [row[table.primary_key] for row in rows], given_twice(table, rows)
+        unique, existing = list(dict.fromkeys(keys)), set[Plain]()
         with self.database.read() as connection:
-            existing = self._keys(connection, table, In(table.primary_key, tuple(set(keys))))
+            for start in range(0, len(unique), WINDOW):
+                part = In(table.primary_key, tuple(unique[start : start + WINDOW]))
+                existing.update(self._keys(connection, table, part))
         return [key for key in dict.fromkeys(keys) if key in twice or key in existing]
 
     # Reading
@@ -191,14 +200,14 @@ class SqlDataBackend(DataBackend):
 
     def update(self, table: TableDef, filter: Filter, update: Update, *, many: bool) -> list[Plain]:
         check_filter(table, filter)
-        check_update(table, update, nan=self.abilities.nan)
+        check_update(table, update, **self._floats)
         in_place = (
             not update.push and not update.inc and all(table.column(name) for name in (*update.set, *update.unset))
         )
         with self.database.write() as connection:
             if not in_place:
                 return self._update_by_rows(connection, table, filter, update, many=many)
-            made, conditions = self._made(table)
+            made, _ = self._made(table)
             values = {made.column(name): self._literal(table, name, value) for name, value in update.set.items()}
             values |= {made.column(name): sa.null() for name in update.unset}
             where = self._target(connection, table, filter, many=many)
@@ -206,8 +215,7 @@ class SqlDataBackend(DataBackend):
                 return []
             if not values:
                 return self._keys(connection, table, filter, first=not many)
-            statement = sa.update(made.core).where(conditions.where(where)).values(values).returning(made.key)
-            return sorted(self._read_keys(table, connection.execute(statement).scalars().all()))  # type: ignore[type-var]
+            return self._change(connection, table, where, sa.update(made.core).values(values))
 
     def _target(self, connection: sa.Connection, table: TableDef, filter: Filter, *, many: bool) -> Filter | None:
         """The filter itself, or one for its first row; None where there is no such row."""
@@ -261,19 +269,32 @@ class SqlDataBackend(DataBackend):
                 )
             others = [column for column in table.columns if column.name != table.primary_key]
             whole = {**row, table.primary_key: keys[0]}
-            columns_of(table, [whole], nan=self.abilities.nan)
+            columns_of(table, [whole], **self._floats)
             self._write_back(connection, table, others, [whole])
             return keys
 
     def delete(self, table: TableDef, filter: Filter, *, many: bool) -> list[Plain]:
         check_filter(table, filter)
-        made, conditions = self._made(table)
+        made, _ = self._made(table)
         with self.database.write() as connection:
             where = self._target(connection, table, filter, many=many)
             if where is None:
                 return []
-            statement = sa.delete(made.core).where(conditions.where(where)).returning(made.key)
-            return sorted(self._read_keys(table, connection.execute(statement).scalars().all()))  # type: ignore[type-var]
+            return self._change(connection, table, where, sa.delete(made.core))
+
+    def _change(
+        self, connection: sa.Connection, table: TableDef, filter: Filter, statement: sa.Update | sa.Delete
+    ) -> list[Plain]:
+        """Do it to the rows that pass, and return their keys."""
+        made, conditions = self._made(table)
+        if self._dialect.returning:
+            found = connection.execute(statement.where(conditions.where(filter)).returning(made.key)).scalars().all()
+            return sorted(self._read_keys(table, found))  # type: ignore[type-var]
+        keys = self._keys(connection, table, filter, lock=True)
+        for start in range(0, len(keys), 1000):
+            part = In(table.primary_key, tuple(keys[start : start + 1000]))
+            connection.execute(statement.where(conditions.where(part)))
+        return keys
 
     # Anti-join
 
@@ -338,7 +359,7 @@ class SqlDataBackend(DataBackend):
         column = table.column(name)
         if column is None:
             raise QueryError(f"table {table.name!r} has no field {name!r}")
-        (checked,) = check_column(table, column, [value], [None], nan=self.abilities.nan)
+        (checked,) = check_column(table, column, [value], [None], **self._floats)
         return sa.literal(self._dialect.to_driver(column.type, checked), self._made(table)[0].core.c[name].type)
 
 

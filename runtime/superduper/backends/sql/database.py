@@ -41,6 +41,14 @@ class SqlDatabase(ABC):
         with self.read():
             pass
 
+    def may_stream(self) -> bool:
+        """Whether a result may wait on the server at this moment."""
+        return self.server_side
+
+    def abandon(self, connection: sa.Connection) -> None:
+        """Make a connection ready to give back whose result was not read to its end. Most drivers need nothing."""
+        return
+
     @abstractmethod
     def classify(self, error: BaseException) -> type[SuperduperError] | None:
         """Which of our errors the driver's ``error`` is, or None where it is none that a user can mend."""

@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import sqlalchemy as sa
@@ -46,6 +47,10 @@ class SqlDialect(ABC):
     nan: ClassVar[bool]
     row_locks: ClassVar[bool]
     """Rows that are read to be changed must be locked one by one."""
+    returning: ClassVar[bool] = True
+    """Updates and deletes tell the keys that they concerned."""
+    options: Mapping[str, Any] = MappingProxyType({})
+    """SQLAlchemy's arguments for a table that is made."""
 
     def key_declaration(self, kind: ColumnType) -> str:
         """How the primary key's type is declared."""
@@ -78,6 +83,10 @@ class SqlDialect(ABC):
     @abstractmethod
     def ordered(self, column: Clause, way: int) -> Sequence[Clause]:
         """ORDER BY terms that put nulls before every value."""
+
+    def json_ordered(self, column: Clause, path: Sequence[str], way: int) -> Sequence[Clause]:
+        """ORDER BY terms for a value inside a JSON column, nulls before every value."""
+        return self.ordered(self.json_part(column, path, None), way)
 
     def to_column(self, kind: ColumnType, values: Sequence[Plain]) -> Sequence[Any]:
         """A column's values for the driver."""
@@ -118,6 +127,7 @@ class SqlTable:
                 )
                 for column in table.columns
             ),
+            **dialect.options,
         )
         self.key = self.core.c[table.primary_key]
         self.key_type = next(column.type for column in table.columns if column.name == table.primary_key)

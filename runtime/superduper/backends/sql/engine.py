@@ -113,7 +113,8 @@ def open_server(uri: str, **arguments: object) -> Engine:
     Raises UriError, MissingExtra.
     """
     scheme, _, rest = uri.partition("://")
-    driver, package, extra = _DRIVERS[scheme]
+    # A driver may be named as SQLAlchemy does; there is but one for each.
+    driver, package, extra = _DRIVERS[scheme.partition("+")[0]]
     if find_spec(package) is None:
         raise MissingExtra(package, extra, f"{scheme}://")
     try:

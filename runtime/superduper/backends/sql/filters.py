@@ -69,7 +69,7 @@ class Conditions:
         column, path = self._split(field)
         clause = self._table.column(column.name)
         if path or column.type == "json":
-            clause = self._dialect.json_part(clause, path, None)
+            return self._dialect.json_ordered(clause, path, way)
         return self._dialect.ordered(clause, way)
 
     def _compare(self, field: str, op: str, value: Plain) -> Clause:

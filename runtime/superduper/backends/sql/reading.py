@@ -50,14 +50,17 @@ def fetch_batches(
     """Run a select and yield its rows. The connection goes back when the iterator ends or is closed."""
     with database.read() as connection:
         if database.streams:
-            result = connection.execute(
-                statement, execution_options={"stream_results": stream and database.server_side}
-            )
+            held = stream and database.may_stream()
+            result = connection.execute(statement, execution_options={"stream_results": held})
             with closing(result):
-                if stream and database.server_side:
+                if held:
                     # A server-side result reads ahead into SQLAlchemy's own buffer: past it, rows would be lost.
-                    for part in result.partitions(batch):
-                        yield reader.rows(part)
+                    try:
+                        for part in result.partitions(batch):
+                            yield reader.rows(part)
+                    except BaseException:
+                        database.abandon(connection)
+                        raise
                 else:
                     cursor: Any = result.cursor
                     while found := cursor.fetchmany(batch):
