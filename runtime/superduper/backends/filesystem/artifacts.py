@@ -43,7 +43,7 @@ class FileSystemArtifactStore(ArtifactStore):
     def put(self, key: str, body: Buffer | Iterable[Buffer], *, overwrite: bool = True) -> bool:
         return self._put(key, body, overwrite)
 
-    def _put(self, key: str, body: Buffer | Iterable[Buffer], overwrite: bool, *, again: bool = True) -> bool:
+    def _put(self, key: str, body: Buffer | Iterable[Buffer], overwrite: bool, *, tries: int = 50) -> bool:
         target = self._prefix + check_key(key)
         if not overwrite and os.path.exists(target):
             return False
@@ -64,10 +64,10 @@ class FileSystemArtifactStore(ArtifactStore):
                 os.unlink(temporary)
             if isinstance(error, FileExistsError) and not overwrite:
                 return False
-            if isinstance(error, FileNotFoundError) and isinstance(body, (bytes, bytearray, memoryview)) and again:
+            if isinstance(error, FileNotFoundError) and isinstance(body, (bytes, bytearray, memoryview)) and tries > 1:
                 # A collector took the temporary file of a lease that it could not see yet: only the lease itself
-                # is written without one.
-                return self._put(key, body, overwrite, again=False)
+                # is written without one. One that collects without a pause may do so several times.
+                return self._put(key, body, overwrite, tries=tries - 1)
             if isinstance(error, OSError) and not isinstance(error, StoreError):
                 raise self._refused(error, f"write {key}") from error
             raise
