@@ -43,8 +43,10 @@ def _uri(value: str) -> str:
 
 
 def _compute(value: str) -> str:
-    if value not in ("local", "dask") and not value.startswith("dask://"):
-        raise ValueError("it must be local, dask or the address of a scheduler, as in dask://host:8786")
+    if value not in ("local", "dask", "ray") and not value.startswith(("dask://", "ray://")):
+        raise ValueError(
+            "it must be local, dask, ray or the address of a cluster, as in dask://host:8786 or ray://host:10001"
+        )
     return value
 
 
@@ -78,7 +80,7 @@ class Settings(BaseSettings):
     artifact_store: Uri | None = None
     """URI of the artifact store; None: the databackend if it can hold files, else a folder in ``home``."""
     compute: Compute = "local"
-    """Where models run: ``local``, ``dask`` or ``dask://host:8786``."""
+    """Where models run: ``local``, ``dask``, ``dask://host:8786``, ``ray`` or ``ray://host:10001``."""
     hash: Literal["sha1", "sha256"] = "sha1"
     """By which new artifacts are named; both are read."""
     log_level: LogLevel = "INFO"
@@ -93,6 +95,10 @@ class Settings(BaseSettings):
     """False: nothing pickled is loaded, be it data or code."""
     connect_timeout: Annotated[float, Field(gt=0)] = 10
     """Seconds that a server has to answer when it is first called."""
+    token: str | None = None
+    """What a datalayer's server asks of its clients, and what this process shows to one; never printed."""
+    ca_file: str | None = None
+    """File with the certificates by which a datalayer's server is trusted over https; None: those of the system."""
 
     def __init__(self, **given: Any) -> None:
         _check_environment()
@@ -116,6 +122,9 @@ class Settings(BaseSettings):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """What is shown, without passwords."""
         for key, value in super().__repr_args__():
+            if key in SECRETS and value is not None:
+                yield key, "***"
+                continue
             yield key, without_password(value) if key in URIS and value is not None else value
 
     @classmethod
@@ -134,6 +143,7 @@ class Settings(BaseSettings):
 
 
 URIS = ("databackend", "metadata", "artifact_store")
+SECRETS = ("token",)
 SETTINGS = frozenset(Settings.model_fields)
 _reading = Lock()
 CFG: Settings
@@ -232,6 +242,6 @@ def _explained(error: ValidationError, where: Any) -> ConfigError:
         if found["type"] == "extra_forbidden":
             return _unknown(key, where(key))
         # A URI may hold a password, so what was given is shown for plain settings only.
-        shown = ":" if key in URIS else f" {found['input']!r}:"
+        shown = ":" if key in (*URIS, *SECRETS) else f" {found['input']!r}:"
         problems.append(f"{key}{shown} {found['msg'].removeprefix('Value error, ')} ({where(key)})")
     return ConfigError("; ".join(problems))

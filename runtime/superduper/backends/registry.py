@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from superduper.backends.base.compute import ComputeBackend
     from superduper.backends.base.data_backend import DataBackend
     from superduper.backends.base.metadata import MetaDataStore
+    from superduper.config import Settings
 
 _SQLITE = ("sqlite", "SQLite")
 _POSTGRES = ("postgres", "Postgres")
@@ -23,6 +24,8 @@ DATA = {"sqlite": _SQLITE, "postgresql": _POSTGRES, "postgres": _POSTGRES} | dic
     ("mongodb", "mongodb+srv", "mongomock"), _MONGO
 )
 DATA |= {"mysql": _MYSQL, "mariadb": _MYSQL}
+_HTTP = ("http", "Http")
+DATA |= {"http": _HTTP, "https": _HTTP}
 METADATA = DATA
 ARTIFACTS = {
     "filesystem": ("filesystem", "FileSystem"),
@@ -31,14 +34,18 @@ ARTIFACTS = {
     "mongomock": _MONGO,
     "s3": ("s3", "S3"),
     "memory": ("memory", "Memory"),
+    "http": _HTTP,
+    "https": _HTTP,
 }
-COMPUTE = {"local": ("local", "Local"), "dask": ("dask", "Dask")}
+COMPUTE = {"local": ("local", "Local"), "dask": ("dask", "Dask"), "ray": ("ray", "Ray")}
 EXTRAS = {
     "mongodb": ("pymongo", "mongodb"),
     "postgres": ("psycopg", "postgres"),
     "mysql": ("pymysql", "mysql"),
     "s3": ("obstore", "s3"),
     "dask": ("distributed", "dask"),
+    "ray": ("ray", "ray"),
+    "http": ("httpx", "http"),
 }
 
 
@@ -53,33 +60,40 @@ def scheme(uri: str) -> str:
     return found if found == "mongodb+srv" else found.partition("+")[0]
 
 
-def data_backend(uri: str) -> DataBackend:
-    """A connection to the database. Raises UriError, MissingExtra, Unreachable or AccessDenied."""
-    return _make(uri, "databackend", "data_backend", "DataBackend")  # type: ignore[no-any-return]
+def data_backend(uri: str, settings: Settings | None = None) -> DataBackend:
+    """A connection to the database. Raises UriError, MissingExtra, Unreachable or AccessDenied.
+
+    ``settings`` are for the classes that declare themselves ``configured``; left out, they read ``CFG``.
+    """
+    return _make(uri, "databackend", "data_backend", "DataBackend", settings)  # type: ignore[no-any-return]
 
 
-def metadata_store(uri: str) -> MetaDataStore:
+def metadata_store(uri: str, settings: Settings | None = None) -> MetaDataStore:
     """A connection to the metadata store; errors as for ``data_backend``."""
-    return _make(uri, "metadata store", "metadata", "MetaDataStore")  # type: ignore[no-any-return]
+    return _make(uri, "metadata store", "metadata", "MetaDataStore", settings)  # type: ignore[no-any-return]
 
 
-def artifact_store(uri: str) -> ArtifactStore:
+def artifact_store(uri: str, settings: Settings | None = None) -> ArtifactStore:
     """A connection to the artifact store; errors as for ``data_backend``."""
-    return _make(uri, "artifact store", "artifacts", "ArtifactStore")  # type: ignore[no-any-return]
+    return _make(uri, "artifact store", "artifacts", "ArtifactStore", settings)  # type: ignore[no-any-return]
 
 
 def compute_backend(uri: str) -> ComputeBackend:
-    """The compute of that name: ``local``, ``dask`` or ``dask://host:8786``. Raises UriError, MissingExtra, Unreachable."""
+    """The compute of that name: ``local``, ``dask``, ``dask://host:8786``, ``ray`` or ``ray://host:10001``.
+
+    Raises UriError, MissingExtra, Unreachable.
+    """
     name = uri.partition("://")[0]
     if name not in COMPUTE or (name == "local" and uri != name):
         raise UriError(
-            f"no compute {without_password(uri)!r}{nearest(name, COMPUTE)} (known: local, dask, dask://host:8786)"
+            f"no compute {without_password(uri)!r}{nearest(name, COMPUTE)} "
+            "(known: local, dask, dask://host:8786, ray, ray://host:10001)"
         )
     if name == "local":
         from superduper.backends.local.compute import LocalComputeBackend
 
         return LocalComputeBackend()
-    return _class(*COMPUTE[name], "compute", "ComputeBackend", "compute='dask'")(uri)  # type: ignore[no-any-return]
+    return _class(*COMPUTE[name], "compute", "ComputeBackend", f"compute={name!r}")(uri)  # type: ignore[no-any-return]
 
 
 def served(uri: str, what: str) -> tuple[str, str]:
@@ -97,8 +111,9 @@ def served(uri: str, what: str) -> tuple[str, str]:
 _KNOWN = {"databackend": DATA, "metadata store": METADATA, "artifact store": ARTIFACTS}
 
 
-def _make(uri: str, what: str, module: str, suffix: str) -> Any:
-    return _class(*served(uri, what), module, suffix, f"{scheme(uri)}://")(uri)
+def _make(uri: str, what: str, module: str, suffix: str, settings: Settings | None) -> Any:
+    made = _class(*served(uri, what), module, suffix, f"{scheme(uri)}://")
+    return made(uri, settings) if getattr(made, "configured", False) else made(uri)
 
 
 def _class(folder: str, prefix: str, module: str, suffix: str, what: str) -> Any:

@@ -1,0 +1,1 @@
+"""A datalayer's server as databackend, metadata store and artifact store."""

@@ -1,0 +1,1 @@
+"""The datalayer server: the runtime with a door."""
