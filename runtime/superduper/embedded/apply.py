@@ -156,7 +156,7 @@ class Apply:
         for note in notes:
             if previous is None:
                 self.reporter.say(f"datalayer/{record.name}: {note}")
-        shown = {key: without_password(memo[key]) for key in ("databackend", "metadata", "artifact_store")}
+        shown = {key: without_password(memo[key]) for key in ("databackend", "metadata", "artifact_store", "compute")}
         self.home.state.put(self._enter(record, Reason.APPLYING))
         self.home.datalayer(record.name)
         if getattr(record.object.spec, "suspend", False):
@@ -246,4 +246,4 @@ def _tables(found: Any) -> tuple[str, ...]:
 
 
 def _is_file(uri: str) -> bool:
-    return uri.startswith(("sqlite:", "filesystem:"))
+    return uri.startswith(("sqlite:", "duckdb:", "filesystem:"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from superduper.api.v1alpha1.datalayer import ArtifactStoreSpec, Database
 from superduper.api.v1alpha1.datalayer import Datalayer as DatalayerObject
+from superduper.api.v1alpha1.server import Server
 from superduper.embedded.state import Record, State
 from superduper.errors import ConfigError, NotFound, nearest
 from superduper.uris import anchored
@@ -81,7 +82,7 @@ def connect(memo: Mapping[str, Any], home: Path) -> Datalayer:
 
 
 def connections(manifest: Manifest, home: Path) -> tuple[dict[str, str], list[str]]:
-    """What a Datalayer's record remembers, and a line for each store that stands in for a provisioned one.
+    """What a Datalayer's record remembers, and a line for each part that is another one in a cluster.
 
     Relative databases and stores lie in the current folder, as they do from Python.
     """
@@ -103,7 +104,9 @@ def connections(manifest: Manifest, home: Path) -> tuple[dict[str, str], list[st
         return in_place
 
     name = found.metadata.name
-    databackend = uri("databackend", spec.databackend, f"sqlite:///{folder / name}.db")
+    duckdb = spec.databackend.provision is not None and spec.databackend.provision.engine == "duckdb"
+    file = f"duckdb:///{folder / name}.duckdb" if duckdb else f"sqlite:///{folder / name}.db"
+    databackend = uri("databackend", spec.databackend, file)
     metadata = default_metadata(databackend, folder)
     if spec.metadata is not None:
         metadata = uri("metadata", spec.metadata, f"sqlite:///{folder / name}-metadata.db")
@@ -117,4 +120,10 @@ def connections(manifest: Manifest, home: Path) -> tuple[dict[str, str], list[st
         "hash": spec.artifact_store.hash if spec.artifact_store is not None else "sha1",
         "compute": spec.compute.uri or "local",
     }
+    if spec.server != Server():
+        notes.append("server: is started in a cluster; here everything runs in this process")
+    if spec.compute.cluster_only:
+        notes.append(
+            f"compute: {', '.join(spec.compute.cluster_only)} without effect here: models run in {memo['compute']}"
+        )
     return memo, notes

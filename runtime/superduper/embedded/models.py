@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from superduper.api.v1alpha1 import Reason
@@ -136,7 +137,15 @@ def _observed(db: Datalayer, record: Record, model: Model) -> Record:
     if model.predict_spec is None:
         return observe(record, "Ready", Reason.AVAILABLE, **fields)
     coverage = db.coverage(record.identifier)
-    fields |= {"rows": coverage.rows, "predicted": coverage.done, "failed": coverage.failed}
+    fields |= {
+        "rows": coverage.rows,
+        "predicted": coverage.done,
+        "failed": coverage.failed,
+        "pending": coverage.pending,
+    }
+    fields["coverage"] = f"{coverage.done}/{coverage.rows}"
+    since = getattr(record.status, "pending_since", None) or datetime.now(UTC).replace(microsecond=0)
+    fields["pending_since"] = since if coverage.pending else None
     text = covered(coverage)
     if coverage.failed and not coverage.done:
         first = db.errors(record.identifier)[0]

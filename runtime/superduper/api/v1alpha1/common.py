@@ -75,16 +75,27 @@ RESERVED_FIELDS = ("_fold", "_schema", "_builds", "_files", "_blobs", "_id")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule across the fields of one spec. ``text`` is what must hold, and the message where it does not."""
+    """A rule across the fields of one spec. ``text`` is what must hold, and the message where it does not.
+
+    ``cel`` says the same to the API server, where ``self`` is the spec under its YAML names and a field that has a
+    default is there always. It is None only where no field with a type is at hand; scripts/crds has a twin of another
+    form then.
+    """
 
     name: str
     text: str
     holds: Callable[[Any], bool]
+    cel: str | None
 
 
 def exactly_one_of(*fields: str) -> Callable[[Any], bool]:
     """A check that exactly one of these attributes is set."""
     return lambda spec: sum(getattr(spec, field) is not None for field in fields) == 1
+
+
+def cel_exactly_one_of(*fields: str) -> str:
+    """The same in CEL, of names as YAML has them."""
+    return f"[{', '.join(f'has(self.{field})' for field in fields)}].filter(given, given).size() == 1"
 
 
 class Spec(BaseModel):
@@ -210,11 +221,13 @@ class Code(Spec):
             "exactly_one_of_module_source_pickle",
             "exactly one of module, source, sourceFrom and pickle must be given",
             exactly_one_of("module", "source", "source_from", "pickle"),
+            cel=cel_exactly_one_of("module", "source", "sourceFrom", "pickle"),
         ),
         Rule(
             "callable_named_unless_pickled",
             "callable is required with module, source and sourceFrom, and not allowed with pickle",
             lambda code: (code.callable is None) == (code.pickle is not None),
+            cel="has(self.callable) != has(self.pickle)",
         ),
     )
 
@@ -237,6 +250,7 @@ class FieldType(Spec):
             "exactly_one_of_type_or_data_type",
             "exactly one of type and dataType must be given",
             exactly_one_of("type", "data_type"),
+            cel="has(self.type) != has(self.dataType)",
         ),
     )
 
@@ -253,6 +267,7 @@ NO_RESERVED_FIELD = Rule(
     "no_reserved_field",
     f"no field may be named {', '.join(RESERVED_FIELDS)}: superduper writes these",
     no_reserved_field,
+    cel=f"!has(self.fields) || !self.fields.exists(name, name in {list(RESERVED_FIELDS)})",
 )
 
 
@@ -275,11 +290,13 @@ COMPONENT_RULES = (
         "datalayer_is_named",
         "spec.datalayerRef is required: name the Datalayer that it belongs to",
         lambda resource: resource.spec.datalayer_ref is not None,
+        cel="has(self.spec.datalayerRef)",
     ),
     Rule(
         "name_is_an_identifier",
         "spec.identifier is required where metadata.name does not start with a letter",
         name_is_an_identifier,
+        cel=f"has(self.spec.identifier) || self.metadata.name.matches('{IDENTIFIER_PATTERN}')",
     ),
 )
 """Rules of the objects DataType, Table and Model."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
 
 from superduper.api.v1alpha1.common import (
-    Address,
     CredentialsFrom,
     DeletionPolicy,
     Flag,
@@ -15,34 +15,28 @@ from superduper.api.v1alpha1.common import (
     Resource,
     Rule,
     Spec,
+    SubdomainName,
     Uri,
     UriFrom,
+    cel_exactly_one_of,
     exactly_one_of,
 )
+from superduper.api.v1alpha1.compute import Compute, Resources
 from superduper.api.v1alpha1.conditions import Status
+from superduper.api.v1alpha1.server import Server
 
 ONE_CONNECTION = Rule(
     "exactly_one_of_uri_uri_from_provision",
     "exactly one of uri, uriFrom and provision must be given",
     exactly_one_of("uri", "uri_from", "provision"),
+    cel=cel_exactly_one_of("uri", "uriFrom", "provision"),
 )
-
-Quantities = Annotated[dict[Annotated[str, StringConstraints(max_length=63)], Quantity], Field(max_length=16)]
-
-
-class Resources(Spec):
-    """Resources of a pod, as Kubernetes has them."""
-
-    requests: Quantities = Field(default_factory=dict)
-    """What is set aside, as `cpu: 500m` and `memory: 1Gi`."""
-    limits: Quantities = Field(default_factory=dict)
-    """What is never exceeded."""
 
 
 class DatabaseProvision(Spec):
-    """A database that is started for you; without a cluster, a SQLite file in its place."""
+    """A database that is started for you; without a cluster, a file in its place: of DuckDB for duckdb, else of SQLite."""
 
-    engine: Literal["sqlite", "postgres"]
+    engine: Literal["sqlite", "postgres", "duckdb"]
     """Which database."""
     version: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = None
     """Version of the database in a cluster; left out: the newest one that is tested."""
@@ -92,29 +86,51 @@ class ArtifactStoreSpec(Spec):
     RULES: ClassVar[tuple[Rule, ...]] = (ONE_CONNECTION,)
 
 
-class Compute(Spec):
-    """Where models run."""
+SINGLE_WRITERS = ("sqlite", "duckdb", "filesystem", "memory", "mongomock")
+"""Engines and schemes of stores that one process alone may write."""
 
-    engine: Literal["auto", "local", "dask"] = "auto"
-    """`local` is in this process; `dask` is on the workers of a dask cluster; left out (`auto`), a Datalayer runs
-    models in this process, and a Model runs where its Datalayer says."""
-    address: Address | None = None
-    """Scheduler of the dask cluster; left out: a cluster of its own on this machine."""
+_HOLDS_FILES = ("mongodb", "mongodb+srv")
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "address_needs_engine_dask",
-            "address goes with engine dask",
-            lambda spec: spec.address is None or spec.engine == "dask",
-        ),
+
+def _writes_alone(part: Database | ArtifactStoreSpec) -> bool:
+    if part.provision is not None:
+        return part.provision.engine in SINGLE_WRITERS
+    return part.uri is not None and re.split("[:+]", part.uri)[0] in SINGLE_WRITERS
+
+
+def has_one_writer(spec: DatalayerSpec) -> bool:
+    """Whether there is one server, or no store that only one process may write."""
+    if spec.server.replicas == 1:
+        return True
+    databackend = spec.databackend.uri or ""
+    if spec.artifact_store is None and databackend.partition(":")[0] not in _HOLDS_FILES:
+        return False  # the file system, or what a Secret says, which nobody sees here
+    return not any(_writes_alone(part) for part in (spec.databackend, spec.metadata, spec.artifact_store) if part)
+
+
+def _cel_writes_alone(part: str) -> str:
+    engines = ", ".join(f"'{engine}'" for engine in SINGLE_WRITERS[:3])
+    return (
+        f"(has({part}.provision) && {part}.provision.engine in [{engines}]) || "
+        f"(has({part}.uri) && {part}.uri.matches('^({'|'.join(SINGLE_WRITERS)})[+:]'))"
     )
 
-    @property
-    def uri(self) -> str | None:
-        """`local`, `dask` or `dask://host:8786`, as Python has it; None for `auto`."""
-        if self.engine == "auto":
-            return None
-        return self.engine if self.address is None else f"{self.engine}://{self.address}"
+
+SINGLE_WRITER = Rule(
+    "single_writer",
+    "server.replicas must be 1 where sqlite, duckdb or filesystem is used, or artifactStore is left out: only one "
+    "process may write these; give databackend (and metadata) as postgres or a server's uri, and artifactStore as s3",
+    has_one_writer,
+    cel=(
+        "!has(self.server) || self.server.replicas == 1 || !("
+        + _cel_writes_alone("self.databackend")
+        + " || (has(self.metadata) && ("
+        + _cel_writes_alone("self.metadata")
+        + ")) || (has(self.artifactStore) ? ("
+        + _cel_writes_alone("self.artifactStore")
+        + ") : !(has(self.databackend.uri) && self.databackend.uri.matches('^mongodb([+]srv)?:'))))"
+    ),
+)
 
 
 class DatalayerSpec(Spec):
@@ -128,10 +144,14 @@ class DatalayerSpec(Spec):
     """Where large data lies; left out: the databackend where it can hold files, else the file system."""
     compute: Compute = Compute()
     """Where models run."""
+    server: Server = Server()
+    """Server of the datalayer in a cluster. Without effect outside Kubernetes."""
     deletion_policy: DeletionPolicy = "Retain"
     """Whether the data of provisioned stores is removed together with the object."""
     suspend: Flag = False
     """While true, nothing is run."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (SINGLE_WRITER,)
 
 
 class DatalayerStatus(Status):
@@ -143,6 +163,14 @@ class DatalayerStatus(Status):
     """URI in use, without its password."""
     artifact_store: Annotated[str, StringConstraints(max_length=2048)] | None = None
     """URI in use, without its password."""
+    compute: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    """Where models run, as Python has it, or `rayjob` and `job`."""
+    endpoint: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    """URL of the datalayer's server in the cluster."""
+    token_secret: SubdomainName | None = None
+    """Name of the Secret whose key `token` opens the server."""
+    server_version: Annotated[str, StringConstraints(max_length=63)] | None = None
+    """Version of superduper that the server runs."""
 
 
 class Datalayer(Resource):

@@ -64,11 +64,16 @@ class DataTypeSpec(ComponentSpec):
             "exactly_one_of_codec_or_coder",
             "either codec or encoder and/or decoder must be given, not both",
             codec_or_coder,
+            cel="has(self.codec) != (has(self.encoder) || has(self.decoder))",
         ),
         Rule(
             "file_codec_with_file_encodable",
             "encodable file and lazy_file go with codec file, and codec file with these only",
             file_with_file,
+            cel=(
+                "(has(self.codec) && self.codec == 'file') == (has(self.encodable) "
+                "? self.encodable in ['file', 'lazy_file'] : has(self.codec) && self.codec == 'file')"
+            ),
         ),
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from superduper.api.v1alpha1.common import (
     ArgumentName,
@@ -26,8 +27,8 @@ from superduper.api.v1alpha1.common import (
     TableName,
     Uri,
 )
+from superduper.api.v1alpha1.compute import Compute
 from superduper.api.v1alpha1.conditions import Status
-from superduper.api.v1alpha1.datalayer import Compute
 
 
 def _list_or_map(value: object) -> str:
@@ -90,7 +91,7 @@ def positions_without_gap(part: _TakesInputs) -> bool:
 
 
 POSITIONS_WITHOUT_GAP = Rule(
-    "positions_without_gap", "positions in inputs must run from 0 without a gap", positions_without_gap
+    "positions_without_gap", "positions in inputs must run from 0 without a gap", positions_without_gap, cel=None
 )
 
 
@@ -173,7 +174,12 @@ class Validation(Spec):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         POSITIONS_WITHOUT_GAP,
-        Rule("metrics_differ", "each metric must have its own name", lambda validation: _distinct(validation.metrics)),
+        Rule(
+            "metrics_differ",
+            "each metric must have its own name",
+            lambda validation: _distinct(validation.metrics),
+            cel=None,
+        ),
     )
 
     @property
@@ -213,11 +219,13 @@ class ModelSpec(ComponentSpec):
             "at_least_one_of_object_artifact_training",
             "at least one of object, artifact and training must be given",
             lambda spec: spec.object is not None or spec.artifact is not None or spec.training is not None,
+            cel="has(self.object) || has(self.artifact) || has(self.training)",
         ),
         Rule(
             "not_both_artifact_and_training",
             "artifact and training cannot be given together: both yield the fitted model",
             lambda spec: spec.artifact is None or spec.training is None,
+            cel="!has(self.artifact) || !has(self.training)",
         ),
         Rule(
             "validation_knows_its_inputs",
@@ -228,6 +236,7 @@ class ModelSpec(ComponentSpec):
                 or spec.predict is not None
                 or spec.training is not None
             ),
+            cel="!has(self.validation) || has(self.validation.inputs) || has(self.predict) || has(self.training)",
         ),
     )
 
@@ -251,6 +260,14 @@ class ModelStatus(Status):
     """Rows that have current outputs."""
     failed: Count | None = None
     """Rows whose prediction failed."""
+    pending: Count | None = None
+    """Rows that wait for their outputs."""
+    pending_since: datetime | None = None
+    """Since when rows have waited without a break; left out: none waits."""
+    coverage: Annotated[str, StringConstraints(max_length=63)] | None = None
+    """Rows that have current outputs, of those that should: `1797/1797`."""
+    job: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """Name of the RayJob or Job that works for it, or worked last."""
     metrics: Annotated[dict[Identifier, float], Field(max_length=32)] = Field(default_factory=dict)
     """Value of each metric."""
 

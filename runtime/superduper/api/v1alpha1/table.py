@@ -49,11 +49,17 @@ class Source(Spec):
     """Secret with the source's credentials in a cluster; without one, the usual AWS_* environment variables."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule("exactly_one_of_uri_or_rows", "exactly one of uri and rows must be given", exactly_one_of("uri", "rows")),
+        Rule(
+            "exactly_one_of_uri_or_rows",
+            "exactly one of uri and rows must be given",
+            exactly_one_of("uri", "rows"),
+            cel="has(self.uri) != has(self.rows)",
+        ),
         Rule(
             "format_with_uri",
             "format is required with uri, and not allowed with rows",
             lambda source: (source.uri is None) == (source.format is None),
+            cel="has(self.uri) == has(self.format)",
         ),
     )
 
@@ -74,11 +80,20 @@ class TableSpec(ComponentSpec):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         NO_RESERVED_FIELD,
-        Rule("primary_key_is_str_or_int", "the primary key's field must have type str or int", key_is_scalar),
+        Rule(
+            "primary_key_is_str_or_int",
+            "the primary key's field must have type str or int",
+            key_is_scalar,
+            cel=(
+                "!has(self.fields) || !(self.primaryKey in self.fields) || (has(self.fields[self.primaryKey].type) && "
+                "self.fields[self.primaryKey].type in ['str', 'int'])"
+            ),
+        ),
         Rule(
             "primary_key_not_reserved",
             f"primaryKey must not be {', '.join(RESERVED_FIELDS)}: superduper writes these",
             lambda spec: spec.primary_key not in RESERVED_FIELDS,
+            cel=f"!(self.primaryKey in {list(RESERVED_FIELDS)})",
         ),
     )
 
