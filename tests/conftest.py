@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers.apiserver import ApiServer, EtcdServer
 from tests.servers.dask import DaskScheduler, DaskWorkers
 from tests.servers.fleet import Fleet, Harbour
 from tests.servers.mariadb import MariaDBServer
@@ -145,3 +146,16 @@ def dask_scheduler(fleet: Fleet) -> DaskScheduler:
 @pytest.fixture
 def dask_uri(dask_scheduler: DaskScheduler) -> str:
     return dask_scheduler.uri
+
+
+@pytest.fixture(scope="session")
+def apiserver_server(fleet: Fleet) -> ApiServer:
+    """A Kubernetes API server without controllers and nodes."""
+    fleet.server(EtcdServer)
+    return fleet.server(ApiServer)
+
+
+@pytest.fixture
+def apiserver(apiserver_server: ApiServer) -> Path:
+    """Its kubeconfig, with all rights."""
+    return apiserver_server.kubeconfig

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TypeVar
 
+from tests.servers.apiserver import ApiServer, EtcdServer
 from tests.servers.base import Server
 from tests.servers.dask import DaskScheduler, DaskWorkers
 from tests.servers.locks import FileLock
@@ -15,9 +16,9 @@ from tests.servers.mongo import MongoServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.s3 import S3Server
 
-KINDS: tuple[type[Server], ...] = (PostgresServer, MariaDBServer, MongoServer, S3Server, DaskScheduler)
+KINDS: tuple[type[Server], ...] = (PostgresServer, MariaDBServer, MongoServer, S3Server, DaskScheduler, EtcdServer)
 # Servers of another server: they go before it does.
-SATELLITES: tuple[type[Server], ...] = (DaskWorkers,)
+SATELLITES: tuple[type[Server], ...] = (DaskWorkers, ApiServer)
 S = TypeVar("S", bound=Server)
 
 
