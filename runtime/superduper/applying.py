@@ -148,7 +148,7 @@ class Applying:
 
     def _run(self, model: Model, listeners: list[Listener] | None, run: bool) -> list[JobRecord]:
         """Train what is not trained, predict what is missing, measure what is not measured."""
-        if not run or model.suspend:
+        if not run or model.suspend or self.upkeep.defer:
             return []
         if model.artifact is not None or (model.training is not None and self.catalog.has(model.training.table)):
             self.upkeep.fitting.train(model)

@@ -30,6 +30,8 @@ from superduper.errors import ConfigError, nearest
 from superduper.uris import without_password
 
 PREFIX = "SUPERDUPER_"
+SERVER_PREFIX = "SUPERDUPER_SERVE_"
+"""Settings of the server's own, which it reads and checks itself."""
 CONFIG_FILE, SECRETS_DIR = "SUPERDUPER_CONFIG", "SUPERDUPER_SECRETS_DIR"
 DEFAULT_FILE = Path("superduper.yaml")
 # What Kubernetes sets in every pod of a namespace that has a Service called superduper or superduper-….
@@ -43,7 +45,7 @@ def _uri(value: str) -> str:
 
 
 def _compute(value: str) -> str:
-    if value not in ("local", "dask", "ray") and not value.startswith(("dask://", "ray://")):
+    if value not in ("local", "dask", "ray", "auto", "job") and not value.startswith(("dask://", "ray://")):
         raise ValueError(
             "it must be local, dask, ray or the address of a cluster, as in dask://host:8786 or ray://host:10001"
         )
@@ -80,7 +82,8 @@ class Settings(BaseSettings):
     artifact_store: Uri | None = None
     """URI of the artifact store; None: the databackend if it can hold files, else a folder in ``home``."""
     compute: Compute = "local"
-    """Where models run: ``local``, ``dask``, ``dask://host:8786``, ``ray`` or ``ray://host:10001``."""
+    """Where models run: ``local``, ``dask``, ``dask://host:8786``, ``ray`` or ``ray://host:10001``. ``auto`` and ``job`` are
+    what a datalayer's server is told where an operator starts jobs; elsewhere they are ``local``."""
     hash: Literal["sha1", "sha256"] = "sha1"
     """By which new artifacts are named; both are read."""
     log_level: LogLevel = "INFO"
@@ -209,6 +212,8 @@ def _check_environment() -> None:
     for name in os.environ:
         # Upper and lower case are one to pydantic-settings.
         upper = name.upper()
+        if upper.startswith(SERVER_PREFIX):
+            continue
         if upper.startswith(PREFIX) and upper not in known and not _SERVICE_LINK.fullmatch(upper):
             near = nearest(upper.removeprefix(PREFIX), [key.removeprefix(PREFIX) for key in known])
             hint = near.replace("'", f"'{PREFIX}", 1) or _hint(upper, ())

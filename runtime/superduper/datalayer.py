@@ -46,6 +46,8 @@ class Datalayer:
     """The point of entry: ``db['t'].find()``, ``db.apply(component)``, ``db.predict('m', x)``.
 
     Safe to use from several threads and after a fork. Use it as a context manager, or ``close`` it.
+    With ``defer``, writes and ``apply`` mark results and run no model: somebody else does (``run`` and ``validate``
+    still run what they are asked for).
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Datalayer:
         metadata: MetaDataStore,
         compute: ComputeBackend,
         settings: Settings,
+        defer: bool = False,
     ) -> None:
         self.databackend, self.artifact_store, self.metadata, self.compute = (
             databackend,
@@ -67,9 +70,10 @@ class Datalayer:
         self._closed = False
         self.artifacts = Artifacts(artifact_store, hash=settings.hash)
         files = Path(settings.home) / "files"
+        compute.budget = int(settings.budget_bytes)
         self._stores = Stores(databackend, self.artifacts, metadata, compute, files, int(settings.budget_bytes))
         self._catalog = Catalog(self._stores, settings.fold_valid)
-        self.upkeep = Upkeep(self._stores, self._catalog)
+        self.upkeep = Upkeep(self._stores, self._catalog, defer=defer)
         self._retention = Retention(self._stores, self._catalog)
         self._applying = Applying(self._stores, self._catalog, self.upkeep, self._retention)
         self._removal = Removal(self._stores, self._catalog, self.upkeep, self._retention)
@@ -214,8 +218,10 @@ class Datalayer:
     def validate(self, model: str | Model) -> dict[str, float]:
         """Measure a model by its ``validation``: the value of each metric, kept in the model's status too."""
         found = self._model(model)
+        measured = self.upkeep.fitting.measured(found)
         result = self.upkeep.fitting.validate(found)
-        self.metadata.set_status("model", found.identifier, {"validation": {**result, "version": found.version}})
+        validation = {**result, "version": found.version, "measured": measured}
+        self.metadata.set_status("model", found.identifier, {"validation": validation})
         return dict(result["metrics"])
 
     def _model(self, model: str | Model) -> Model:
@@ -356,12 +362,14 @@ def superduper(
     metadata_store: str | MetaDataStore | None = None,
     artifact_store: str | ArtifactStore | None = None,
     compute: str | ComputeBackend | None = None,
+    defer: bool = False,
     **settings: Any,
 ) -> Datalayer:
     """Connect. ``uri`` names the databackend, ``CFG.databackend`` by default.
 
     Left out, the metadata store and the artifact store are the databackend itself where it can be, else an SQLite
-    file and a folder in ``CFG.home``. Further keywords are settings, as ``home=`` or ``hash=``.
+    file and a folder in ``CFG.home``. With ``defer`` writes run no model (see Datalayer). Further keywords are settings,
+    as ``home=`` or ``hash=``.
     Raises UriError, MissingExtra, Unreachable, AccessDenied or ConfigError.
     """
     from superduper.config import CFG, Settings
@@ -388,7 +396,7 @@ def superduper(
         for part in opened:
             part.close()
         raise
-    return Datalayer(databackend, artifact_store=store, metadata=metadata, compute=engine, settings=chosen)
+    return Datalayer(databackend, artifact_store=store, metadata=metadata, compute=engine, settings=chosen, defer=defer)
 
 
 def default_metadata(uri: str, home: str | Path) -> str:

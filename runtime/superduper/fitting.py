@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from superduper.backends.base.metadata import ComponentKey
@@ -10,6 +11,7 @@ from superduper.components.dataset import Dataset
 from superduper.components.metric import Metric, ready
 from superduper.components.model import Model
 from superduper.errors import ModelError, NotFound
+from superduper.fingerprint import sha1
 from superduper.jobs import train, validate
 from superduper.jobs.predict import Report
 from superduper.jobs.predictor import Predictor
@@ -102,6 +104,19 @@ class Fitting:
 
         report, _ = self.runs.job("validate", model, measure, announce=True)
         return {"metrics": found, "rows": report.done, "failed": report.failed, "dataset": spec.dataset}
+
+    def measured(self, model: Model) -> str:
+        """Hash of what a validation now would be about: another one than that of the last says that it is outdated."""
+        spec = model.validation
+        if spec is None:
+            return ""
+        rows = None
+        if spec.dataset is None:
+            entry = self.catalog.entry(spec.table)
+            rows = self.stores.databackend.count(entry.table, parse_filter(spec.filter))
+        fitted = getattr(model.fitted, "identifier", None)
+        facts = [model.makes(), fitted, spec.model_dump(mode="json", exclude_none=True), rows]
+        return sha1(json.dumps(facts, sort_keys=True).encode())
 
     def _metric(self, name: str) -> Any:
         try:

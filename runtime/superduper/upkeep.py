@@ -33,10 +33,12 @@ Progress = Callable[[str, int, int, int], None]
 class Upkeep:
     """Runs models where rows, code or settings have changed."""
 
-    def __init__(self, stores: Stores, catalog: Catalog) -> None:
+    def __init__(self, stores: Stores, catalog: Catalog, *, defer: bool = False) -> None:
         self.stores, self.catalog, self.runs = stores, catalog, Runs(stores.metadata)
         self.fitting = Fitting(stores, catalog, self.runs)
         self.progress: Progress | None = None
+        self.defer = defer
+        """Results are marked, and no model is run because of a write or of another model's outputs."""
 
     # What a listener needs
 
@@ -141,6 +143,8 @@ class Upkeep:
 
     def _run_after(self, listener: Listener, keys: Sequence[Any] | None) -> list[JobRecord]:
         """Run it on rows that are written already: that it fails is its job's failure, not the write's."""
+        if self.defer:
+            return []
         try:
             return self.run(listener, keys)
         except SuperduperError as error:

@@ -83,6 +83,9 @@ def compute_backend(uri: str) -> ComputeBackend:
 
     Raises UriError, MissingExtra, Unreachable.
     """
+    if uri in ("auto", "job"):
+        # What an operator makes of these is decided before this process is started.
+        uri = "local"
     name = uri.partition("://")[0]
     if name not in COMPUTE or (name == "local" and uri != name):
         raise UriError(

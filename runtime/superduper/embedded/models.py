@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -111,9 +109,7 @@ def _measure(
     if spec is None:
         return replace(record, status=record.status.model_copy(update={"metrics": {}})), []
     rows = db[spec.table].count_documents(spec.filter or {}).execute()
-    fitted = getattr(model.fitted, "identifier", None)
-    facts = [model.makes(), fitted, spec.model_dump(mode="json", exclude_none=True), None if spec.dataset else rows]
-    print_ = hashlib.sha1(json.dumps(facts, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+    print_ = db.upkeep.fitting.measured(model)
     stale = spec.dataset is None and spec.table in changed
     if rows == 0 or (record.memo.get("validation") == print_ and not stale):
         return record, []
