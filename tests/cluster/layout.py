@@ -22,10 +22,10 @@ NAME = "org.opencontainers.image.ref.name"
 
 
 def images(layout: Path) -> dict[str, dict[str, Any]]:
-    """The manifests' descriptors by name; of several of one name the last written counts."""
+    """The manifests' descriptors by name. One that a newer image of its name replaced has no name any more."""
     index = layout / "index.json"
     found = json.loads(index.read_text()) if index.exists() else {"manifests": []}
-    return {entry["annotations"][NAME]: entry for entry in found["manifests"]}
+    return {entry["annotations"][NAME]: entry for entry in found["manifests"] if NAME in entry.get("annotations", {})}
 
 
 def blob(layout: Path, digest: str) -> Path:
