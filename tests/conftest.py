@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from tests.servers.apiserver import ApiServer, EtcdServer
+from tests.servers import ray
 from tests.servers.dask import DaskScheduler, DaskWorkers
+from tests.servers.datalayer import SeamsServer
 from tests.servers.fleet import Fleet, Harbour
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoServer
 from tests.servers.postgres import PostgresServer
+from tests.servers.ray import RayHead
 from tests.servers.s3 import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 
 HARBOUR = pytest.StashKey[Harbour]()
@@ -74,6 +77,11 @@ def read_settings_anew() -> None:
 @pytest.fixture
 def sqlite_uri(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/test.db"
+
+
+@pytest.fixture
+def duckdb_uri(tmp_path: Path) -> str:
+    return f"duckdb:///{tmp_path}/test.duckdb"
 
 
 @pytest.fixture
@@ -149,6 +157,36 @@ def dask_uri(dask_scheduler: DaskScheduler) -> str:
 
 
 @pytest.fixture(scope="session")
+def seams_server(fleet: Fleet) -> SeamsServer:
+    """Datalayers over HTTP, in a process of its own."""
+    return fleet.server(SeamsServer)
+
+
+@pytest.fixture
+def http_sqlite_uri(seams_server: SeamsServer) -> Iterator[str]:
+    with seams_server.database() as uri:
+        yield uri
+
+
+@pytest.fixture
+def http_postgres_uri(seams_server: SeamsServer, postgres_uri: str) -> str:
+    seams_server.start()
+    return seams_server.over(postgres_uri, postgres_uri)
+
+
+@pytest.fixture
+def http_mongo_uri(seams_server: SeamsServer, mongo_uri: str) -> str:
+    seams_server.start()
+    return seams_server.over(mongo_uri, mongo_uri)
+
+
+@pytest.fixture
+def http_s3_uri(seams_server: SeamsServer, s3_uri: str) -> str:
+    seams_server.start()
+    return seams_server.over(artifacts=s3_uri)
+
+
+@pytest.fixture(scope="session")
 def apiserver_server(fleet: Fleet) -> ApiServer:
     """A Kubernetes API server without controllers and nodes."""
     fleet.server(EtcdServer)
@@ -159,3 +197,10 @@ def apiserver_server(fleet: Fleet) -> ApiServer:
 def apiserver(apiserver_server: ApiServer) -> Path:
     """Its kubeconfig, with all rights."""
     return apiserver_server.kubeconfig
+
+
+@pytest.fixture
+def ray_uri(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in ray.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return fleet.server(RayHead).uri

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
@@ -370,6 +371,9 @@ def superduper(
     Left out, the metadata store and the artifact store are the databackend itself where it can be, else an SQLite
     file and a folder in ``CFG.home``. With ``defer`` writes run no model (see Datalayer). Further keywords are settings,
     as ``home=`` or ``hash=``.
+
+    ``http://host:8000`` is a datalayer's server: its three stores are used through it, with ``token=``, and models are run
+    there. With ``defer`` this process is one that runs models itself.
     Raises UriError, MissingExtra, Unreachable, AccessDenied or ConfigError.
     """
     from superduper.config import CFG, Settings
@@ -384,19 +388,27 @@ def superduper(
         return part
 
     try:
-        databackend = open_(data_uri, registry.data_backend)
+        databackend = open_(data_uri, partial(registry.data_backend, settings=chosen))
         metadata = open_(
-            metadata_store or chosen.metadata or default_metadata(data_uri, chosen.home), registry.metadata_store
+            metadata_store or chosen.metadata or default_metadata(data_uri, chosen.home),
+            partial(registry.metadata_store, settings=chosen),
         )
         store = open_(
-            artifact_store or chosen.artifact_store or default_artifacts(data_uri, chosen.home), registry.artifact_store
+            artifact_store or chosen.artifact_store or default_artifacts(data_uri, chosen.home),
+            partial(registry.artifact_store, settings=chosen),
         )
         engine = open_(compute or chosen.compute, registry.compute_backend)
     except SuperduperError:
         for part in opened:
             part.close()
         raise
-    return Datalayer(databackend, artifact_store=store, metadata=metadata, compute=engine, settings=chosen, defer=defer)
+    parts = {"artifact_store": store, "metadata": metadata, "compute": engine, "settings": chosen}
+    servers = {getattr(part, "server", None) for part in (databackend, metadata, store)}
+    if not defer and len(servers) == 1 and None not in servers:
+        from superduper.remote import RemoteDatalayer
+
+        return RemoteDatalayer(databackend, **parts)
+    return Datalayer(databackend, **parts, defer=defer)
 
 
 def default_metadata(uri: str, home: str | Path) -> str:

@@ -142,8 +142,7 @@ def _made(name: Any, fields: list[Any]) -> Any:
     if len(fields) > len(hints):
         raise ValueError(f"{name} has {len(hints)} fields, not {len(fields)}")
     given = {
-        field: _fit(value, hint, f"{name}.{field}")
-        for (field, hint), value in zip(hints.items(), fields, strict=False)
+        field: _fit(value, hint, f"{name}.{field}") for (field, hint), value in zip(hints.items(), fields, strict=False)
     }
     return kind(**given)
 
@@ -266,7 +265,7 @@ class Unframer:
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The payloads' bytes in it."""
         view = memoryview(chunk)
-        while len(view) and not (self.ended or self.aborted):
+        while view and not (self.ended or self.aborted):
             if self._left:
                 part = view[: self._left]
                 view = view[len(part) :]

@@ -10,15 +10,17 @@ from typing import TypeVar
 from tests.servers.apiserver import ApiServer, EtcdServer
 from tests.servers.base import Server
 from tests.servers.dask import DaskScheduler, DaskWorkers
+from tests.servers.datalayer import SeamsServer
 from tests.servers.locks import FileLock
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoServer
 from tests.servers.postgres import PostgresServer
+from tests.servers.ray import RayHead
 from tests.servers.s3 import S3Server
 
 KINDS: tuple[type[Server], ...] = (PostgresServer, MariaDBServer, MongoServer, S3Server, DaskScheduler, EtcdServer)
 # Servers of another server: they go before it does.
-SATELLITES: tuple[type[Server], ...] = (DaskWorkers, ApiServer)
+SATELLITES: tuple[type[Server], ...] = (DaskWorkers, SeamsServer, ApiServer)
 S = TypeVar("S", bound=Server)
 
 

@@ -24,6 +24,7 @@ from superduper.datalayer import Datalayer
 from superduper.errors import QueryError, StoreError, SuperduperError, Unreachable
 from superduper.query import ast
 from superduper.query.tables import TableDef
+from superduper.server import running
 from superduper.server.answers import Answers
 from superduper.server.flow import Body, Produced
 from superduper.uris import without_password
@@ -98,6 +99,10 @@ CALLS: dict[str, dict[str, Call]] = {
         "url": Call((_STR, (int, float)), reads=True),
         "drop": Call(),
     },
+    "models": {
+        "predict": Call((_STR, (list,), (dict,)), reads=True),
+        "coverage": Call((_STR,), reads=True),
+    },
 }
 """What may be called; nothing else can be."""
 STREAMS: dict[str, dict[str, Call]] = {
@@ -107,6 +112,7 @@ STREAMS: dict[str, dict[str, Call]] = {
     },
     "metadata": {"artifacts": Call(reads=True)},
     "artifacts": {"list": Call((_STR,), reads=True), "leftovers": Call(reads=True)},
+    "models": {"validate": Call((_STR,)), "run": Call((_STR,), named=("retry", "full"))},
 }
 """What gives many items, one frame after the other."""
 
@@ -144,7 +150,9 @@ class _Seams:
         @self.router.put("/v1/seams/artifacts/object")
         async def write(request: Request, key: str, overwrite: bool = True, db: Datalayer = datalayer) -> Response:
             body = Body(_unframed(request))
-            return await self._guarded(partial(self._once, request, f"writing {key}", partial(self._write, db, key, body, overwrite)))
+            return await self._guarded(
+                partial(self._once, request, f"writing {key}", partial(self._write, db, key, body, overwrite))
+            )
 
         @self.router.post("/v1/seams/{part}/{method}")
         async def call(request: Request, part: str, method: str, db: Datalayer = datalayer) -> Response:
@@ -203,7 +211,9 @@ class _Seams:
 
     async def _stream(self, items: Callable[[], Iterable[Any]]) -> Response:
         if self.open_streams >= 2 * WORKERS:
-            raise Unreachable(f"{self.open_streams} results are being read at once, and no more are opened; read them to the end")
+            raise Unreachable(
+                f"{self.open_streams} results are being read at once, and no more are opened; read them to the end"
+            )
         self.open_streams += 1
         return await self._alive(Produced(lambda: iter(items()), self.streams), single=False)
 
@@ -273,9 +283,7 @@ class _Seams:
             headers["content-range"] = f"bytes {start}-{end - 1}/{info.size}"
         headers["content-length"] = str(end - start)
         produced: Produced[bytes] = Produced(partial(_pieces, store, key, start + len(first), end), self.streams)
-        return StreamingResponse(
-            _bytes(produced, first), status, headers, media_type="application/octet-stream"
-        )
+        return StreamingResponse(_bytes(produced, first), status, headers, media_type="application/octet-stream")
 
     async def _write(self, db: Datalayer, key: str, body: Body, overwrite: bool) -> Response:
         import asyncio
@@ -347,6 +355,8 @@ def _run(db: Datalayer, part: str, method: str, args: list[Any], kwargs: dict[st
     if part == "artifacts":
         found = getattr(db.artifact_store, method)(*args, **kwargs)
         return sorted(found) if isinstance(found, (set, frozenset)) else found
+    if part == "models":
+        return getattr(running, method)(db, *args, **kwargs)
     found = getattr(db.databackend, method)(*args, **kwargs)
     return sorted(found) if isinstance(found, (set, frozenset)) else found
 
@@ -355,6 +365,9 @@ def _items(db: Datalayer, part: str, method: str, args: list[Any], kwargs: dict[
     if part == "data":
         batch = min(int(kwargs.get("batch", BATCH)), BATCH if method == "select" else 1000)
         yield from getattr(db.databackend, method)(*args, batch=batch)
+        return
+    if part == "models":
+        yield from getattr(running, method)(db, *args, **kwargs)
         return
     found = db.metadata.artifacts() if part == "metadata" else getattr(db.artifact_store, method)(*args)
     batch_: list[Any] = []
@@ -382,7 +395,13 @@ def _range(header: str | None) -> tuple[int, int | None]:
     if header is None:
         return 0, None
     first, dash, last = header.removeprefix("bytes=").partition("-")
-    if not header.startswith("bytes=") or not dash or not first.isdigit() or not last.isdigit() or int(last) < int(first):
+    if (
+        not header.startswith("bytes=")
+        or not dash
+        or not first.isdigit()
+        or not last.isdigit()
+        or int(last) < int(first)
+    ):
         raise QueryError(f"the range {header!r} is not understood: write bytes=0-1023")
     return int(first), int(last) - int(first) + 1
 

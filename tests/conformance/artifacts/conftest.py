@@ -48,6 +48,18 @@ def _s3_boto3(request: pytest.FixtureRequest) -> ArtifactStore:
     return S3ArtifactStore(f"{request.getfixturevalue('s3_uri')}&driver=boto3")
 
 
+def _http(request: pytest.FixtureRequest) -> ArtifactStore:
+    from superduper.backends.http.artifacts import HttpArtifactStore
+
+    return HttpArtifactStore(request.getfixturevalue("http_sqlite_uri"))
+
+
+def _http_s3(request: pytest.FixtureRequest) -> ArtifactStore:
+    from superduper.backends.http.artifacts import HttpArtifactStore
+
+    return HttpArtifactStore(request.getfixturevalue("http_s3_uri"))
+
+
 STORES: dict[str, Callable[[pytest.FixtureRequest], ArtifactStore]] = {
     "filesystem": _filesystem,
     "memory": _memory,
@@ -55,6 +67,9 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], ArtifactStore]] = {
     "gridfs-mongomock": _gridfs_mock,
     "s3-obstore": _s3_obstore,
     "s3-boto3": _s3_boto3,
+    # By way of a datalayer's server.
+    "http-filesystem": _http,
+    "http-s3": _http_s3,
 }
 
 

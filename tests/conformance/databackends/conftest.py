@@ -40,6 +40,16 @@ class System:
         return backend
 
 
+NO_CLIENT = dict.fromkeys(
+    (
+        "test_the_client_itself_is_there",
+        "test_a_native_query_runs",
+        "test_native_reads_see_what_was_just_written",
+        "test_a_wrong_expression_is_an_error_of_ours",
+    ),
+    "the database's own client is with the server, and its expressions are not sent over HTTP",
+)
+
 SYSTEMS = {
     "sqlite": System(
         "sqlite",
@@ -57,9 +67,35 @@ SYSTEMS = {
         denies=True,
         gaps={"test_nan_and_infinity_come_back": "MySQL has neither, so they are refused"},
     ),
+    "duckdb": System(
+        "duckdb",
+        "DuckDBDataBackend",
+        "duckdb_uri",
+        gaps={
+            "test_processes_that_write_at_once_lose_nothing": "DuckDB lets one process open a file",
+            "test_a_forked_child_reads_and_writes_by_itself": "a DuckDB instance does not survive a fork; it says so",
+        },
+    ),
     # A double on the wire: it has no passwords, and keeps its data in memory.
     "mongo": System("mongodb", "MongoDataBackend", "mongo_uri", "mongo_server", survives=False),
     "mongomock": System("mongodb", "MongoDataBackend", "mongomock_uri", shared=False),
+    # The same by way of a datalayer's server; it is the one that is stopped and started.
+    "http-sqlite": System(
+        "http",
+        "HttpDataBackend",
+        "http_sqlite_uri",
+        "seams_server",
+        gaps=NO_CLIENT | {"test_nan_and_infinity_come_back": "SQLite turns NaN into null, so it is refused"},
+    ),
+    "http-postgres": System("http", "HttpDataBackend", "http_postgres_uri", "seams_server", gaps=NO_CLIENT),
+    "http-mongo": System(
+        "http",
+        "HttpDataBackend",
+        "http_mongo_uri",
+        "seams_server",
+        gaps=NO_CLIENT
+        | {"test_a_record_of_a_document_store_carries_its_envelope": NO_CLIENT["test_the_client_itself_is_there"]},
+    ),
 }
 
 EVERYTHING = TableDef(

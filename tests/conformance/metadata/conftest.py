@@ -26,6 +26,8 @@ class System:
     """The data is there after a restart of the server."""
     denies: bool = True
     """The server checks passwords."""
+    direct: bool = True
+    """The URI is that of the store itself, not of a datalayer's server before it."""
 
     def open(self, uri: str) -> MetaDataStore:
         store: MetaDataStore = getattr(import_module(f"superduper.backends.{self.module}.metadata"), self.name)(uri)
@@ -39,6 +41,11 @@ SYSTEMS = {
     # A double on the wire: it has no passwords, and keeps its data in memory.
     "mongo": System("mongodb", "MongoMetaDataStore", "mongo_uri", "mongo_server", survives=False, denies=False),
     "mongomock": System("mongodb", "MongoMetaDataStore", "mongomock_uri", shared=False, denies=False),
+    # By way of a datalayer's server; it is the one that is stopped and started.
+    "http-sqlite": System("http", "HttpMetaDataStore", "http_sqlite_uri", "seams_server", denies=False, direct=False),
+    "http-postgres": System(
+        "http", "HttpMetaDataStore", "http_postgres_uri", "seams_server", denies=False, direct=False
+    ),
 }
 
 
@@ -48,6 +55,7 @@ def of(needed: Callable[[System], bool]) -> list[str]:
 
 
 SHARED = of(lambda system: system.shared)
+DIRECT = of(lambda system: system.shared and system.direct)
 SERVERS = of(lambda system: bool(system.server))
 
 

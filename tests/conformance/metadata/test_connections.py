@@ -16,7 +16,7 @@ import pytest
 from superduper.backends.base.metadata import SCHEMA_VERSION, MetaDataStore
 from superduper.backends.sqlite.metadata import SQLiteMetaDataStore
 from superduper.errors import AccessDenied, MissingExtra, StoreError, Unreachable, UriError, VersionError
-from tests.conformance.metadata.conftest import SERVERS, SHARED, SYSTEMS, System, of
+from tests.conformance.metadata.conftest import DIRECT, SERVERS, SHARED, SYSTEMS, System, of
 
 
 def execute(system: System, uri: str, version: int) -> None:
@@ -49,7 +49,7 @@ def test_what_was_stored_is_there_after_connecting_again(system: System, uri: st
     second.close()
 
 
-@pytest.mark.parametrize("system", SHARED, indirect=True)
+@pytest.mark.parametrize("system", DIRECT, indirect=True)
 def test_a_store_of_a_newer_superduper_is_refused(system: System, uri: str) -> None:
     system.open(uri).close()
     execute(system, uri, SCHEMA_VERSION + 1)

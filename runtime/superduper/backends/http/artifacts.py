@@ -153,5 +153,3 @@ def _frames(pieces: Iterable[Buffer], failed: list[BaseException]) -> Iterator[b
         yield wire.frame(wire.ABORT)
         return
     yield wire.frame(wire.END)
-
-

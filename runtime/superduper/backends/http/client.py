@@ -19,7 +19,15 @@ from urllib.parse import unquote, urlsplit
 
 from superduper import config, wire
 from superduper.config import Settings
-from superduper.errors import AccessDenied, ConfigError, MissingExtra, StoreError, SuperduperError, Unreachable, UriError
+from superduper.errors import (
+    AccessDenied,
+    ConfigError,
+    MissingExtra,
+    StoreError,
+    SuperduperError,
+    Unreachable,
+    UriError,
+)
 from superduper.uris import without_password
 
 try:
@@ -258,7 +266,9 @@ class Server:
             return pool
         with _lock:
             if self.users <= 0:
-                raise StoreError(f"the connection to {self.url} was closed; connect again with superduper({self.url!r})")
+                raise StoreError(
+                    f"the connection to {self.url} was closed; connect again with superduper({self.url!r})"
+                )
             if self._pool is None:
                 self._pool = httpx.Client(
                     verify=self._trusted(),
@@ -318,7 +328,11 @@ class Server:
                 f"{self.url} answered with status {answer.status_code} and no error of superduper's; check that it is a "
                 "datalayer's server, and what stands in between"
             )
-        return wire.error_from(said)
+        made = wire.error_from(said)
+        if answer.status_code == 503 and isinstance(made, StoreError):
+            # The server's own word, as that it is about to stop.
+            return Unreachable(f"{self.url}: {made}")
+        return made
 
     def _lost(self, error: httpx.TransportError, what: str) -> Unreachable:
         text = str(error) or type(error).__name__
@@ -328,11 +342,11 @@ class Server:
         elif self.url.startswith("https") and "SSL" in text:
             remedy = "check that the server speaks TLS; without it its address is http://"
         elif isinstance(error, httpx.TimeoutException):
-            text = f"nothing came within {SILENCE:.0f} s" if isinstance(error, httpx.ReadTimeout) else "no connection in time"
+            text = "it is silent" if isinstance(error, httpx.ReadTimeout) else "no connection came about in time"
         return Unreachable(f"{self.url} does not answer: {text}; {remedy}")
 
 
-class _Lost(Exception):  # noqa: N818 - caught where the request is repeated
+class _Lost(Exception):
     """The connection was lost before an answer came whole."""
 
     def __init__(self, error: Unreachable) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 from superduper.backends.base.data_backend import Abilities, DataBackend, Row
@@ -69,7 +70,8 @@ class HttpDataBackend(DataBackend):
         self._call("upsert", table, list(rows))
 
     def select(self, table: TableDef, query: Select, *, batch: int = 1000) -> Iterator[list[Row]]:
-        yield from self._open().stream(PART, "select", table, query, batch=batch)
+        with closing(self._open().stream(PART, "select", table, query, batch=batch)) as frames:  # type: ignore[type-var]
+            yield from _regrouped(frames, batch)
 
     def count(self, table: TableDef, filter: Filter) -> int:
         return int(self._call("count", table, filter))
@@ -89,7 +91,8 @@ class HttpDataBackend(DataBackend):
     def missing(
         self, table: TableDef, filter: Filter, outputs: TableDef, where: Filter, *, batch: int = 1000
     ) -> Iterator[list[Plain]]:
-        yield from self._open().stream(PART, "missing", table, filter, outputs, where, batch=batch)
+        with closing(self._open().stream(PART, "missing", table, filter, outputs, where, batch=batch)) as frames:  # type: ignore[type-var]
+            yield from _regrouped(frames, batch)
 
     def settle(self, tables: Sequence[str]) -> None:
         self._call("settle", list(tables))
@@ -115,3 +118,15 @@ class HttpDataBackend(DataBackend):
 
     def __repr__(self) -> str:
         return f"HttpDataBackend({self.uri!r})"
+
+
+def _regrouped(frames: Iterable[list[Any]], size: int) -> Iterator[list[Any]]:
+    """Lists of that size, whatever sizes arrive: the server keeps its own small."""
+    held: list[Any] = []
+    for frame in frames:
+        held += frame
+        while len(held) >= size:
+            yield held[:size]
+            del held[:size]
+    if held:
+        yield held
