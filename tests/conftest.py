@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.servers.apiserver import ApiServer, EtcdServer
 from tests.servers import ray
+from tests.servers.apiserver import ApiServer, EtcdServer
 from tests.servers.dask import DaskScheduler, DaskWorkers
 from tests.servers.datalayer import SeamsServer
 from tests.servers.fleet import Fleet, Harbour

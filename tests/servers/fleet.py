@@ -18,7 +18,15 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.ray import RayHead
 from tests.servers.s3 import S3Server
 
-KINDS: tuple[type[Server], ...] = (PostgresServer, MariaDBServer, MongoServer, S3Server, DaskScheduler, EtcdServer)
+KINDS: tuple[type[Server], ...] = (
+    PostgresServer,
+    MariaDBServer,
+    MongoServer,
+    S3Server,
+    DaskScheduler,
+    RayHead,
+    EtcdServer,
+)
 # Servers of another server: they go before it does.
 SATELLITES: tuple[type[Server], ...] = (DaskWorkers, SeamsServer, ApiServer)
 S = TypeVar("S", bound=Server)

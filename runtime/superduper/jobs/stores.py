@@ -62,4 +62,6 @@ class Stores:
         """The same with the compute of that name; None leaves it as it is."""
         if compute is None or compute == self.compute.uri:
             return self
-        return replace(self, compute=self.engines.get(compute))
+        engine = self.engines.get(compute)
+        engine.budget = self.budget
+        return replace(self, compute=engine)

@@ -49,6 +49,8 @@ class ComputeBackend(ABC):
     uri: str
     elsewhere: bool = False
     """Whether models run in other processes: files are then given by their absolute paths."""
+    budget: int = 256 << 20
+    """Bytes of payload that may be in flight at once; whoever opens it sets its own."""
 
     @abstractmethod
     def map(self, predict: Predict, batches: Iterable[Batch]) -> Iterator[Done]:

@@ -16,9 +16,9 @@ from distributed import Client
 
 from superduper import config
 from superduper.backends.base.compute import Batch, ComputeBackend, Done, Predict
+from superduper.backends.base.worker import KEPT, readable
 from superduper.backends.dask.cluster import OwnCluster
 from superduper.backends.dask.run import Run, Session
-from superduper.backends.dask.worker import KEPT, readable
 from superduper.code import describe
 from superduper.errors import ModelError, Unreachable, UriError
 

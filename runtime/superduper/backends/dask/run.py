@@ -15,7 +15,8 @@ import dask
 from distributed import Client, Future, wait
 from distributed.scheduler import KilledWorker
 
-from superduper.backends.base.compute import Batch, Done, Outcome, Predict
+from superduper.backends.base.blame import halved
+from superduper.backends.base.compute import Batch, Done, Predict
 from superduper.backends.dask.worker import hold, run_batch
 from superduper.code import describe, pickled
 from superduper.errors import CodeError, ModelError, SuperduperError, Unreachable
@@ -26,6 +27,7 @@ TICK = 2.0
 """Seconds between looks whether there are workers at all."""
 WORKERLESS = 300.0
 """Seconds that a scheduler may be without a worker: a cluster that scales from zero has to start one."""
+FATAL = "each dask worker that ran this row died of it; it may take more memory than a worker has"
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +126,7 @@ class Run:
                     else:
                         yield done
                 elif suspects:
-                    yield from self._alone(suspects.pop())
+                    yield from halved(suspects.pop(), self._alone, FATAL)
                 else:
                     return
         finally:
@@ -137,21 +139,12 @@ class Run:
         self._flight[future] = batch
         return future
 
-    def _alone(self, batch: Batch) -> Iterator[Done]:
+    def _alone(self, batch: Batch) -> Done | None:
         """Run a batch that may kill its worker: nothing else is in flight, so what dies, dies of it."""
         future = self._start(batch)
         self._session.first(list(self._flight))
         del self._flight[future]
-        done = self._done(future)
-        if done is not None:
-            yield done
-        elif len(batch.keys) == 1:
-            problem = "each dask worker that ran this row died of it; it may take more memory than a worker has"
-            yield Done([Outcome(batch.keys[0], error=problem)], 0.0)
-        else:
-            half = len(batch.keys) // 2
-            yield from self._alone(Batch(batch.keys[:half], batch.args[:half]))
-            yield from self._alone(Batch(batch.keys[half:], batch.args[half:]))
+        return self._done(future)
 
     def _done(self, future: Future[bytes]) -> Done | None:
         """What came of it, or None where its workers died of it."""
