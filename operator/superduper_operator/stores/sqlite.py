@@ -1,0 +1,12 @@
+"""SQLite on the server's volume."""
+
+from __future__ import annotations
+
+from superduper_operator.stores.base import DATA, Connection, Place, Provision, Role, Store
+
+
+def build(place: Place, role: Role, provision: Provision) -> Store:
+    """A file. The server is its one writer."""
+    del provision
+    suffix = "-metadata" if role == "metadata" else ""
+    return Store(Connection(f"sqlite:///{DATA}/{place.datalayer}{suffix}.db", embedded=True))
