@@ -412,8 +412,14 @@ def superduper(
 
 
 def default_metadata(uri: str, home: str | Path) -> str:
-    """The databackend itself where it can keep metadata, else an SQLite file in ``home``."""
-    return uri if registry.scheme(uri) in registry.METADATA else f"sqlite:///{Path(home) / 'metadata.db'}"
+    """The databackend itself where it can keep metadata; beside a DuckDB file a SQLite one; else one in ``home``."""
+    scheme = registry.scheme(uri)
+    if scheme in registry.METADATA:
+        return uri
+    path = uri.partition("://")[2]
+    if scheme == "duckdb" and path.strip("/") not in ("", ":memory:"):
+        return f"sqlite://{path.removesuffix('.duckdb').removesuffix('.db')}-metadata.db"
+    return f"sqlite:///{Path(home) / 'metadata.db'}"
 
 
 def default_artifacts(uri: str, home: str | Path) -> str:

@@ -16,14 +16,14 @@ def without_password(uri: str) -> str:
 
 
 def anchored(uri: str, base: Path) -> str:
-    """The URI with its relative path made absolute from ``base``: file, filesystem and sqlite; others as given."""
+    """The URI with its relative path made absolute from ``base``: file, filesystem, sqlite and duckdb; others as given."""
     scheme, separator, rest = uri.partition("://")
-    if not separator or scheme not in ("file", "filesystem", "sqlite"):
+    if not separator or scheme not in ("file", "filesystem", "sqlite", "duckdb"):
         return uri
-    if scheme != "sqlite":
+    if scheme not in ("sqlite", "duckdb"):
         return uri if rest.startswith("/") else f"{scheme}://{(base / rest).resolve()}"
     if rest in ("", ":memory:", "/:memory:") or rest.startswith("//"):
         return uri
     # The given part is quoted already, as URIs are; the folder's own name is not.
     path = normpath(f"{quote(str(base.resolve()))}/{rest.removeprefix('/')}")
-    return f"sqlite:////{path.lstrip('/')}"
+    return f"{scheme}:////{path.lstrip('/')}"

@@ -26,7 +26,9 @@ DATA = {"sqlite": _SQLITE, "postgresql": _POSTGRES, "postgres": _POSTGRES} | dic
 DATA |= {"mysql": _MYSQL, "mariadb": _MYSQL}
 _HTTP = ("http", "Http")
 DATA |= {"http": _HTTP, "https": _HTTP}
-METADATA = DATA
+METADATA = dict(DATA)
+# It keeps rows only: what is written often and by many goes into a SQLite file beside it.
+DATA["duckdb"] = ("duckdb", "DuckDB")
 ARTIFACTS = {
     "filesystem": ("filesystem", "FileSystem"),
     "mongodb": _MONGO,
@@ -42,6 +44,7 @@ EXTRAS = {
     "mongodb": ("pymongo", "mongodb"),
     "postgres": ("psycopg", "postgres"),
     "mysql": ("pymysql", "mysql"),
+    "duckdb": ("duckdb", "duckdb"),
     "s3": ("obstore", "s3"),
     "dask": ("distributed", "dask"),
     "ray": ("ray", "ray"),

@@ -27,8 +27,6 @@ class SqlDatabase(ABC):
 
     system: ClassVar[str]
     """The system's name in messages."""
-    streams: bool = True
-    """Results may be fetched bit by bit while others use the database."""
     server_side: bool = True
     """A streamed result waits on the server; else the driver itself steps through the rows."""
 
@@ -40,6 +38,11 @@ class SqlDatabase(ABC):
         self._engine = engine
         with self.read():
             pass
+
+    @property
+    def streams(self) -> bool:
+        """Whether results may be fetched bit by bit while others use the database."""
+        return True
 
     def may_stream(self) -> bool:
         """Whether a result may wait on the server at this moment."""

@@ -56,13 +56,16 @@ class SQLiteDatabase(SqlDatabase):
     def __init__(self, uri: str) -> None:
         path = sqlite_path(uri)
         self.in_memory = path == MEMORY
-        # One connection for all threads: whoever reads must be done before the next one begins.
-        self.streams = not self.in_memory
         self.path = path if self.in_memory else str(Path(path).resolve())
         self._memory_lock = threading.RLock()
         engine = open_sqlite(uri)
         event.listen(engine, "connect", _connected)
         super().__init__(uri, engine)
+
+    @property
+    def streams(self) -> bool:
+        # In memory there is one connection for all threads: whoever reads must be done before the next one begins.
+        return not self.in_memory
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
