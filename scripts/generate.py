@@ -1,4 +1,7 @@
-"""Writes docs/schema/*.json and docs/api.md from the API types; ``--check`` fails where a file differs."""
+"""Writes crds/, the chart's copies of them, docs/schema/ and docs/api.md from the API types.
+
+``--check`` writes nothing and fails where a file differs.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from typing import Any
 from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "runtime"))  # so that a checkout is described, not what is installed
+sys.path[:0] = [str(ROOT), str(ROOT / "runtime")]  # so that a checkout is described, not what is installed
 
+from scripts import crds  # noqa: E402
 from superduper.api.v1alpha1 import API_VERSION, KINDS, Reason, Spec, components  # noqa: E402
 from superduper.api.v1alpha1.common import IN_WORDS  # noqa: E402
 
@@ -243,7 +247,7 @@ def generated() -> dict[Path, str]:
     for name, kind in KINDS.items():
         text = json.dumps(schema(kind), indent=2, ensure_ascii=False)
         files[ROOT / "docs" / "schema" / f"{name.lower()}.json"] = text + "\n"
-    return files
+    return files | {ROOT / path: text for path, text in crds.files(models).items()}
 
 
 def main(arguments: list[str] | None = None) -> int:

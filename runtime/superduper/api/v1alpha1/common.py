@@ -78,8 +78,8 @@ class Rule:
     """A rule across the fields of one spec. ``text`` is what must hold, and the message where it does not.
 
     ``cel`` says the same to the API server, where ``self`` is the spec under its YAML names and a field that has a
-    default is there always. It is None only where no field with a type is at hand; scripts/crds has a twin of another
-    form then.
+    default is there always. It is None only where a field has no type in a CRD; the twin stands in
+    scripts/crds/admission.py then.
     """
 
     name: str

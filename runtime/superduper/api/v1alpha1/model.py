@@ -236,7 +236,7 @@ class ModelSpec(ComponentSpec):
                 or spec.predict is not None
                 or spec.training is not None
             ),
-            cel="!has(self.validation) || has(self.validation.inputs) || has(self.predict) || has(self.training)",
+            cel=None,
         ),
     )
 
