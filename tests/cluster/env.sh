@@ -1,10 +1,12 @@
 # Names, addresses and small functions that the scripts of this folder share. Sourced, never run.
-# Chosen from outside by CLUSTER_CACHE and CLUSTER_DIR; the runtime refuses unknown SUPERDUPER_* variables, so none begins so.
+# CLUSTER_NAME and CLUSTER_CACHE may be given; with another name a second cluster stands beside the first. None of these
+# variables begins with SUPERDUPER_: the runtime refuses those that it does not know.
 CLUSTER_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CLUSTER_CACHE=${CLUSTER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/superduper-cluster} # kept over down
-CLUSTER_DIR=${CLUSTER_DIR:-/var/lib/superduper-cluster}                            # the state of one run
-CLUSTER_NETNS=superduper
-CLUSTER_CGROUP=/superduper
+CLUSTER_NAME=${CLUSTER_NAME:-superduper}
+CLUSTER_DIR=/var/lib/$CLUSTER_NAME-cluster # the state of one run
+CLUSTER_NETNS=$CLUSTER_NAME
+CLUSTER_CGROUP=/$CLUSTER_NAME
 NODE_NAME=node-1
 NODE_IP=10.200.0.2
 SERVICE_CIDR=10.96.0.0/16
@@ -13,7 +15,7 @@ DNS_SERVICE_IP=10.96.0.10
 POD_CIDR=10.244.0.0/20
 BIN=$CLUSTER_CACHE/bin
 IMAGES=$CLUSTER_CACHE/images
-CONTAINERD_ROOT=$CLUSTER_CACHE/containerd # kept over down, so that images are imported once
+CONTAINERD_ROOT=$CLUSTER_CACHE/containerd-$CLUSTER_NAME # kept over down, so that images are imported once
 PKI=$CLUSTER_DIR/pki
 LOGS=$CLUSTER_DIR/logs
 RUN=$CLUSTER_DIR/run
