@@ -109,18 +109,17 @@ _PLAIN: tuple[tuple[Any, Any], ...] = (
 
 
 def _restored(code: int, data: bytes) -> Any:
-    match code:
-        case 1:
-            return datetime.fromisoformat(data.decode())
-        case 2:
-            return int(data)
-        case 3:
-            return _from_bson(data)
-        case 4:
-            name, *fields = loads(data)
-            return _made(name, fields)
-        case 5:
-            return type(data.decode("utf-8", "replace"), (), {"__slots__": ()})()
+    if code == _NAIVE:
+        return datetime.fromisoformat(data.decode())
+    if code == _BIG:
+        return int(data)
+    if code == _BSON:
+        return _from_bson(data)
+    if code == _CLASS:
+        name, *fields = loads(data)
+        return _made(name, fields)
+    if code == _STRANGE:
+        return type(data.decode("utf-8", "replace"), (), {"__slots__": ()})()
     raise ValueError(f"extension {code} is unknown")
 
 
@@ -149,29 +148,27 @@ def _made(name: Any, fields: list[Any]) -> Any:
 
 def _fit(value: Any, hint: Any, where: str) -> Any:
     """The value, lists made the tuples that the class has. Raises ValueError where it is of another type."""
-    if hint is object:
-        return value
     origin, args = get_origin(hint), get_args(hint)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where} is a list, not {type(value).__name__}")
-        if args[-1] is Ellipsis:
-            return tuple(_fit(item, args[0], where) for item in value)
-        return tuple(_fit(item, part, where) for item, part in zip(value, args, strict=True))
-    if origin in (Union, UnionType):
-        for part in args:
-            try:
-                return _fit(value, part, where)
-            except ValueError:
-                continue
-    elif origin is Literal:
-        if value in args:
-            return value
-    elif origin is not None:  # a Mapping
-        if isinstance(value, dict):
-            return {_fit(key, args[0], where): _fit(item, args[1], where) for key, item in value.items()}
-    elif type(value) is hint or (hint is float and type(value) is int):
+    if hint is object or type(value) is hint or (hint is float and type(value) is int):
         return value
+    if origin is tuple and isinstance(value, list):
+        parts = [args[0]] * len(value) if args[-1] is Ellipsis else args
+        return tuple(_fit(item, part, where) for item, part in zip(value, parts, strict=True))
+    if origin in (Union, UnionType):
+        return _fit_one_of(value, args, where)
+    if origin is Literal and value in args:
+        return value
+    if origin is Mapping and isinstance(value, dict):
+        return {_fit(key, args[0], where): _fit(item, args[1], where) for key, item in value.items()}
+    raise ValueError(f"{where} cannot be {str(value)[:40]!r}")
+
+
+def _fit_one_of(value: Any, hints: tuple[Any, ...], where: str) -> Any:
+    for hint in hints:
+        try:
+            return _fit(value, hint, where)
+        except ValueError:
+            continue
     raise ValueError(f"{where} cannot be {str(value)[:40]!r}")
 
 

@@ -1,4 +1,4 @@
-"""``superduper …``: kubectl's words and habits, without a cluster. Sub-commands are imported when they are called."""
+"""``superduper …``: kubectl's words and habits, with and without a cluster. Sub-commands are imported when they are called."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ class Run:
 
     home: str | None = None
     debug: bool = False
+    datalayer: str | None = None
+    uri: str | None = None
+    token: str | None = None
+    namespace: str | None = None
+    direct: bool = False
 
     def folder(self) -> Path:
         """The home folder: ``--home``, else the setting (``SUPERDUPER_HOME``), else ``.superduper``."""
@@ -77,11 +82,28 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--home", metavar="FOLDER", help="Where state is kept; default: SUPERDUPER_HOME, else .superduper.")
+@click.option("--datalayer", metavar="NAME", help="Which Datalayer: of the home folder, else of kubectl's cluster.")
+@click.option("--uri", metavar="URI", help="A database, or a Datalayer's server: http://host:8000.")
+@click.option("--token", metavar="TOKEN", help="The server's token; better: SUPERDUPER_TOKEN.")
+@click.option("-n", "--namespace", metavar="NAME", help="The cluster's namespace; leaves the home folder aside.")
+@click.option(
+    "--direct", is_flag=True, help="Reach the server by its address in the cluster, without kubectl's tunnel."
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_obj
-def cli(run: Run, home: str | None, debug: bool) -> None:
-    """Large and odd data beside your database, from YAML: applied, queried and predicted in this process."""
+def cli(
+    run: Run,
+    home: str | None,
+    datalayer: str | None,
+    uri: str | None,
+    token: str | None,
+    namespace: str | None,
+    direct: bool,
+    debug: bool,
+) -> None:
+    """Large and odd data beside your database, from YAML: applied, queried and predicted, here or in a cluster."""
     run.home, run.debug = home or run.home, debug or run.debug
+    run.datalayer, run.uri, run.token, run.namespace, run.direct = datalayer, uri, token, namespace, direct
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -11,8 +11,8 @@ import click
 
 from superduper.cli import Run, names
 from superduper.cli.get import select
+from superduper.cli.options import browsed, refuse_uri
 from superduper.cli.options import command as _command
-from superduper.cli.options import opened
 from superduper.cli.output import age, columns, short
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def describe(run: Run, words: tuple[str, ...], output: str) -> None:
     from superduper.errors import SuperduperError
     from superduper.manifests import dump
 
-    with opened(run) as home:
+    refuse_uri(run)
+    with browsed(run, None) as home:
         if output != "text":
             for position, record in enumerate(select(home, words)):
                 facts = _facts(home, record)

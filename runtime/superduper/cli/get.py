@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from superduper.cli import Run, names
+from superduper.cli.options import browsed, kind_of, refuse_uri
 from superduper.cli.options import command as _command
-from superduper.cli.options import kind_of, opened
 from superduper.cli.output import age, columns, condition, details
 
 if TYPE_CHECKING:
@@ -36,13 +36,16 @@ def get(run: Run, words: tuple[str, ...], datalayer: str | None, output: str) ->
     """
     from superduper.errors import NotFound
 
-    with opened(run) as home:
+    refuse_uri(run)
+    datalayer = datalayer or run.datalayer
+    with browsed(run, datalayer) as home:
         selected, missing = chosen(home, words)
         found = [record for record in selected if datalayer in (None, record.datalayer)]
     if missing and not found:
         pass
     elif not found and output in ("table", "wide"):
-        click.echo(f"no objects in {run.folder()}", err=True)
+        where = f"namespace {run.namespace!r}" if run.namespace else run.folder()
+        click.echo(f"no objects in {where}", err=True)
     elif output == "name":
         for record in found:
             click.echo(f"{record.kind.lower()}/{record.name}")

@@ -83,32 +83,101 @@ def as_json(function: F) -> F:
 
 @contextmanager
 def opened(run: Run) -> Iterator[Home]:
-    """The home folder, closed afterwards."""
+    """The home folder, closed afterwards; for commands that bring objects into it."""
     from superduper.embedded.home import Home
 
+    if run.uri or run.namespace or run.datalayer:
+        raise click.UsageError(
+            "this command is about the objects of the home folder; those of a cluster are brought in, compared and removed "
+            "with kubectl apply, diff and delete"
+        )
     with Home(run.folder()) as home:
         yield home
 
 
 @contextmanager
-def connected(run: Run, datalayer: str | None, uri: str | None) -> Iterator[tuple[Home, str | None, Datalayer]]:
-    """The home, the Datalayer's name (None with ``--uri``), and a connection to it."""
-    if uri is not None and datalayer is not None:
-        raise click.UsageError("give --datalayer or --uri, not both")
-    with opened(run) as home:
-        if uri is not None:
-            from superduper.datalayer import superduper
+def browsed(run: Run, datalayer: str | None) -> Iterator[Home]:
+    """The home folder; or the cluster, where ``--namespace`` names it or the home has no Datalayer of that name."""
+    from superduper.embedded.home import Home
 
-            with superduper(uri, home=str(home.path)) as db:
-                yield home, None, db
-        else:
-            name = home.choose(datalayer).name
-            yield home, name, home.datalayer(name)
+    name = datalayer or run.datalayer
+    with Home(run.folder()) as home:
+        known = [record.name for record in home.state.all() if record.kind == "Datalayer"]
+        if run.namespace is None and (name is None or name in known):
+            yield home
+            return
+    with _cluster(run, name, known) as found:
+        yield found
+
+
+def refuse_uri(run: Run) -> None:
+    """For commands on objects: a database or a server has components, and no manifests."""
+    if run.uri is not None:
+        raise click.UsageError(
+            "--uri names a database or a server, and this command is about applied objects: give --datalayer NAME; "
+            "superduper query, errors, artifact … work with --uri"
+        )
+
+
+@contextmanager
+def _cluster(run: Run, name: str | None, known: list[str]) -> Iterator[Home]:
+    from superduper.cli.cluster import ClusterHome
+    from superduper.cli.kubectl import NoCluster
+    from superduper.errors import NotFound, nearest
+
+    with ClusterHome(run) as home:
+        try:
+            if name is not None:
+                home.state.get("Datalayer", name)
+        except NoCluster as error:
+            if run.namespace is not None:
+                raise
+            raise NotFound(
+                f"no Datalayer {name!r} in {run.folder()}{nearest(str(name), known)}, and no cluster to look in: {error}"
+            ) from error
+        except NotFound as error:
+            if run.namespace is not None:
+                raise
+            raise NotFound(f"no Datalayer {name!r} in {run.folder()}{nearest(str(name), known)}; {error}") from error
+        yield home
+
+
+def _at(run: Run, datalayer: str | None, uri: str | None) -> str | None:
+    """The URI to work on, where it is not a Datalayer by name: what stands nearer to the command counts."""
+    if (uri and datalayer) or (run.uri and run.datalayer):
+        raise click.UsageError("give --datalayer or --uri, not both")
+    if uri or datalayer:
+        return uri
+    if run.uri or run.datalayer or run.namespace:
+        return run.uri
+    from superduper.config import CFG
+
+    # A server that the environment or superduper.yaml names. A database is what manifests name.
+    named = "databackend" in CFG.model_fields_set and CFG.databackend.startswith(("http://", "https://"))
+    return CFG.databackend if named else None
+
+
+@contextmanager
+def connected(run: Run, datalayer: str | None, uri: str | None) -> Iterator[tuple[Home, str | None, Datalayer]]:
+    """The home, the Datalayer's name (None with ``--uri`` and in a cluster), and a connection to it."""
+    from superduper.embedded.home import Home
+
+    at = _at(run, datalayer, uri)
+    if at is not None:
+        from superduper.datalayer import superduper
+
+        settings: dict[str, Any] = {"token": run.token} if run.token else {}
+        with Home(run.folder()) as home, superduper(at, home=str(home.path), **settings) as db:
+            yield home, None, db
+        return
+    with browsed(run, datalayer) as home:
+        name = home.choose(datalayer or run.datalayer).name
+        yield home, None if home.in_cluster else name, home.datalayer(name)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A table or model of one datalayer. ``record`` is None where it was not applied by manifest."""
+    """A table or model of one datalayer. ``record`` is None where it was not applied by manifest, here."""
 
     home: Home
     db: Datalayer
@@ -121,18 +190,21 @@ def target(run: Run, kind: str, name: str, datalayer: str | None, uri: str | Non
     """The object of that name or identifier. Raises ConfigError where several datalayers have one."""
     from superduper.errors import ConfigError
 
-    if uri is not None:
+    if _at(run, datalayer, uri) is not None:
         with connected(run, datalayer, uri) as (home, _, db):
             yield Target(home, db, name, None)
         return
-    with opened(run) as home:
+    datalayer = datalayer or run.datalayer
+    with browsed(run, datalayer) as home:
         found = [r for r in home.state.all() if r.kind == kind and datalayer in (None, r.datalayer)]
         named = [r for r in found if r.name == name] or [r for r in found if r.identifier == name]
         if len(named) > 1:
             where = ", ".join(record.datalayer for record in named)
             raise ConfigError(f"{kind} {name!r} is in several Datalayers ({where}): choose one with -d")
         if named:
-            yield Target(home, home.datalayer(named[0].datalayer), named[0].identifier, named[0])
+            # What a cluster's object says of itself is the operator's business.
+            record = None if home.in_cluster else named[0]
+            yield Target(home, home.datalayer(named[0].datalayer), named[0].identifier, record)
         else:
             yield Target(home, home.datalayer(home.choose(datalayer).name), name, None)
 

@@ -90,7 +90,8 @@ def _words(text: str | None) -> list[str]:
 
 def _listener(found: Any, model: str) -> str:
     """The identifier of a model that may be given by its object's name."""
-    record = found.home.state.find("Model", model) if found.record is not None else None
+    applied = found.record is not None or found.home.in_cluster
+    record = found.home.state.find("Model", model) if applied else None
     return model if record is None else str(record.identifier)
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 class Home:
     """One home folder. Opens each datalayer once; use it as a context manager."""
 
+    in_cluster = False
+    """Whether its objects are a cluster's, so that nothing is written down here."""
+
     def __init__(self, home: str | Path) -> None:
         self.path = Path(home)
         self.state = State(home)

@@ -7,6 +7,7 @@ server. ``GET`` and ``PUT /v1/seams/artifacts/object`` carry an object in pieces
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -196,8 +197,6 @@ class _Seams:
 
     async def _written(self, part: str, method: str, run: Callable[[], Any]) -> Response:
         """Done to the end, whoever still listens."""
-        import asyncio
-
         try:
             value = await asyncio.get_running_loop().run_in_executor(self.calls, run)
         except (SuperduperError, KeyError) as error:
@@ -262,8 +261,6 @@ class _Seams:
     # Objects
 
     async def _read(self, db: Datalayer, key: str, wanted: str | None) -> Response:
-        import asyncio
-
         start, length = _range(wanted)
         store, loop = db.artifact_store, asyncio.get_running_loop()
         first = await loop.run_in_executor(
@@ -286,8 +283,6 @@ class _Seams:
         return StreamingResponse(_bytes(produced, first), status, headers, media_type="application/octet-stream")
 
     async def _write(self, db: Datalayer, key: str, body: Body, overwrite: bool) -> Response:
-        import asyncio
-
         try:
             new = await asyncio.get_running_loop().run_in_executor(
                 self.streams, lambda: db.artifact_store.put(key, body, overwrite=overwrite)
@@ -322,7 +317,7 @@ async def _whole(request: Request) -> bytes:
         held += chunk
         if len(held) > CALL_BYTES:
             raise StoreError(
-                f"one call takes at most {CALL_BYTES >> 20} MiB of rows; insert fewer at once, and keep large values as artifacts"
+                f"{CALL_BYTES >> 20} MiB of rows are the most that one call takes; insert fewer, and keep large values as artifacts"
             )
     return bytes(held)
 

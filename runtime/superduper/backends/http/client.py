@@ -44,15 +44,14 @@ REQUEST, RETRY, INSTANCE = "superduper-request", "superduper-retry", "superduper
 SEVERAL = "several"
 """Stands for the process where there is more than one."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _servers: dict[tuple[str, str | None, str | None], Server] = {}
-_others: list[Any] = []
+_of_parents: list[Any] = []
 
 
 def _forked() -> None:
     """A lock may have been held, and connections are the parent's: they are neither used nor closed here."""
-    global _lock
-    _lock = threading.Lock()
+    globals()["_lock"] = threading.RLock()
     for server in _servers.values():
         server.forked()
 
@@ -129,7 +128,7 @@ class Server:
 
     def forked(self) -> None:
         """In a child: connections of its own."""
-        _others.append(self._pool)
+        _of_parents.append(self._pool)
         self._pool = None
 
     # What is asked

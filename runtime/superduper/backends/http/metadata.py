@@ -24,6 +24,11 @@ class HttpMetaDataStore(MetaDataStore):
         self.uri = without_password(uri)
         self.server = connect(uri, settings)
         self._closed = False
+        try:
+            self.prepare()
+        except BaseException:
+            self.close()
+            raise
 
     def _open(self) -> Server:
         if self._closed:
