@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from superduper.backends.base.metadata import ComponentKey, ComponentRecord
     from superduper.jobs.stores import Stores
 
-FITTED, RETAINED, OWNER = "fitted", "retained", "owner"
-"""Records that are no components of the user's: fitted models, tables that were removed while their rows stay, and
-the name under which this datalayer stands in its artifact store."""
+FITTED, RETAINED, OWNER, OBJECT = "fitted", "retained", "owner", "object"
+"""Records that are no components of the user's: fitted models, tables that were removed while their rows stay, the
+name under which this datalayer stands in its artifact store, and the objects that its server was given."""
 TYPES = ("dataset", "datatype", "listener", "metric", "model", "schema", "table")
 """Types of the user's components."""
-HIDDEN = (FITTED, RETAINED, OWNER)
+HIDDEN = (FITTED, RETAINED, OWNER, OBJECT)
 MAKES = "$makes"
 """Key of a model's record that holds ``Model.makes``."""
 OWNERS = "owners/"

@@ -29,6 +29,8 @@ COMMANDS = {
     "artifact": "Look at, fetch and store artifacts",
     "verify": "Read every artifact and report damage",
     "gc": "Remove artifacts that nothing needs",
+    "work": "Do all that one model's outputs need, as a job in a cluster does",
+    "serve": "Serve a datalayer over HTTP",
     "completion": "Print the set-up of completion for your shell",
     "version": "Print the version",
 }

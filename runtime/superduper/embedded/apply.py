@@ -14,10 +14,11 @@ from superduper.embedded import sources
 from superduper.embedded.checks import check
 from superduper.embedded.home import Home, connections
 from superduper.embedded.models import bring_up
-from superduper.embedded.observed import observe, reason
+from superduper.embedded.observed import observe
 from superduper.embedded.state import Record, next_record
 from superduper.errors import SuperduperError
 from superduper.manifests import Manifest
+from superduper.reasons import reason
 from superduper.uris import without_password
 
 Did = Literal["created", "configured", "refreshed", "unchanged", "failed"]
@@ -171,7 +172,7 @@ class Apply:
     def _table(self, record: Record) -> tuple[Record, str]:
         db = self.home.datalayer(record.datalayer)
         is_new = not db.metadata.versions("table", record.identifier)
-        table = self._with_known_fields(db, db.from_object(record.object), is_new)
+        table = with_known_fields(db, db.from_object(record.object), is_new=is_new)
         db.apply(table)
         source, note = table.source, ""
         if source is not None:
@@ -180,17 +181,6 @@ class Apply:
             if is_new or self.full or record.memo.get("source") != opened.fingerprint:
                 record, note = self._ingest(record, db, table, opened)
         return self._counted(record, db), note
-
-    def _with_known_fields(self, db: Any, table: Any, is_new: bool) -> Any:
-        """A table that declares no fields keeps those that were inferred."""
-        from superduper.components.table import Table
-
-        if table.schema.fields or is_new:
-            return table
-        known = db.load("table", table.identifier)
-        return Table(
-            table.identifier, known.schema, table.primary_id, source=table.source, deletion_policy=table.deletion_policy
-        )
 
     def _ingest(self, record: Record, db: Any, table: Any, opened: sources.Opened) -> tuple[Record, str]:
         record = self._enter(replace(record, memo={}), Reason.INGESTING)
@@ -233,6 +223,18 @@ class Apply:
             return observe(record, "Ready", Reason.SUSPENDED, f"Datalayer {home.name!r} is suspended"), ""
         changed = {table for datalayer, table in self.changed if datalayer == record.datalayer}
         return bring_up(db, record, changed, self._enter, self.reporter)
+
+
+def with_known_fields(db: Any, table: Any, *, is_new: bool) -> Any:
+    """A table that declares no fields keeps those that were inferred."""
+    from superduper.components.table import Table
+
+    if table.schema.fields or is_new:
+        return table
+    known = db.load("table", table.identifier)
+    return Table(
+        table.identifier, known.schema, table.primary_id, source=table.source, deletion_policy=table.deletion_policy
+    )
 
 
 def _did(record: Record, previous: Record | None) -> Did:

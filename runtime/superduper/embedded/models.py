@@ -39,7 +39,7 @@ def bring_up(
         return observe(record, "Ready", Reason.SUSPENDED, "spec.suspend is true: nothing is run"), ""
     did: list[str] = []
     if model.fitted is None and (model.training is not None or model.artifact is not None):
-        if model.training is not None and not _has_rows(db, model.training.table):
+        if model.training is not None and not has_rows(db, model.training.table):
             message = f"waits for rows of table {model.training.table!r} to be trained on"
             return observe(record, "Reconciling", Reason.DEPENDENCY_NOT_READY, message), ""
         record = enter(record, Reason.TRAINING, version=model.version)
@@ -52,12 +52,12 @@ def bring_up(
     did += predicted
     record, measured = _measure(db, record, model, changed, enter)
     did += measured
-    return _observed(db, record, model), "; ".join(did)
+    return observed(db, record, model), "; ".join(did)
 
 
 def refresh(db: Datalayer, record: Record) -> Record:
     """The record with its counts and conditions as they are now; nothing is run."""
-    found = _observed(db, record, _load(db, record))
+    found = observed(db, record, _load(db, record))
     ready = record.status.condition("Ready")
     if ready is not None and ready.reason is Reason.SUSPENDED:
         return replace(found, status=found.status.model_copy(update={"conditions": record.status.conditions}))
@@ -69,7 +69,8 @@ def _load(db: Datalayer, record: Record) -> Model:
     return found
 
 
-def _has_rows(db: Datalayer, table: str) -> bool:
+def has_rows(db: Datalayer, table: str) -> bool:
+    """Whether the table is there and not empty."""
     try:
         return db[table].find_one().execute() is not None
     except NotFound:
@@ -128,7 +129,8 @@ def shown(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
-def _observed(db: Datalayer, record: Record, model: Model) -> Record:
+def observed(db: Datalayer, record: Record, model: Model) -> Record:
+    """The record with the counts and conditions of a model for which nothing is being done."""
     fields: dict[str, Any] = {"version": model.version, "artifact": getattr(model.fitted, "identifier", None)}
     if model.predict_spec is None:
         return observe(record, "Ready", Reason.AVAILABLE, **fields)

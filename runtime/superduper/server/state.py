@@ -1,0 +1,85 @@
+"""What one server process has: its settings, the connection, threads, background work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from superduper.config import CFG
+from superduper.server.background import Background
+from superduper.server.connection import Connection
+from superduper.server.metrics import Metrics
+from superduper.server.objects import Objects
+from superduper.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from superduper.datalayer import Datalayer
+
+STUCK_SECONDS = 60.0
+"""The look-out of the background work stands still for so long only when the process is not well."""
+
+
+class State:
+    """Shared by all requests. ``connect`` opens the datalayer; left out, the one that the settings name."""
+
+    def __init__(
+        self, settings: ServerSettings, *, token: str | None = None, connect: Callable[[], Datalayer] | None = None
+    ) -> None:
+        self.settings, self.token = settings, token
+        self.compute = CFG.compute
+        self.metrics = Metrics()
+        self.threads = ThreadPoolExecutor(settings.threads, "superduper request")
+        # Apart from the others: a reader may be slow, and holds its thread for as long.
+        self.streams = ThreadPoolExecutor(settings.threads, "superduper stream")
+        self.connection = Connection(connect or open_datalayer)
+        self.background = Background(self)
+        self.objects = Objects(self)
+        self.draining = False
+        self.active = 0
+        self._counting = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to connect and to work."""
+        self.connection.start()
+        self.background.start()
+
+    def drain(self) -> None:
+        """Take no more writes, and bring background work to a stop at its next border."""
+        self.draining = True
+        self.background.stop()
+
+    def close(self) -> None:
+        """Give back what can be given back; a thread that is busy ends with the process."""
+        self.drain()
+        self.connection.stop()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.streams.shutdown(wait=False, cancel_futures=True)
+
+    def begun(self) -> None:
+        """A request is being answered."""
+        with self._counting:
+            self.active += 1
+            self.metrics.active.set(self.active)
+
+    def ended(self) -> None:
+        """A request is over."""
+        with self._counting:
+            self.active -= 1
+            self.metrics.active.set(self.active)
+
+    def stuck(self) -> str | None:
+        """What is wrong with the process itself, if anything is."""
+        if self.draining:
+            return None
+        still = time.monotonic() - self.background.beat
+        return f"the background work's look-out stands still for {still:.0f} s" if still > STUCK_SECONDS else None
+
+
+def open_datalayer() -> Datalayer:
+    """The datalayer that the settings name; writes run no model, the server decides about that."""
+    from superduper.datalayer import superduper
+
+    return superduper(compute="local" if CFG.compute in ("auto", "job", "ray") else CFG.compute, defer=True)
