@@ -17,7 +17,7 @@ from superduper.jobs.predict import Report
 from superduper.jobs.predictor import Predictor
 from superduper.jobs.reading import Rows
 from superduper.query.parse import parse_filter
-from superduper.runs import Runs
+from superduper.runs import Runs, Tell
 
 if TYPE_CHECKING:
     from superduper.api.v1alpha1.model import Training
@@ -47,7 +47,7 @@ class Fitting:
             if known is not None:
                 model.fitted = Fitted(self.stores.artifacts.get, known, model.identifier)
                 return False
-            report, _ = self.runs.job("train", model, lambda: self._fit(model), announce=model.training is not None)
+            report, _ = self.runs.job("train", model, lambda _: self._fit(model), announce=model.training is not None)
         self.catalog.fresh()
         return report.done > 0
 
@@ -95,7 +95,7 @@ class Fitting:
         predictor = Predictor(*model.function())
         found: dict[str, float] = {}
 
-        def measure() -> Report:
+        def measure(_: Tell) -> Report:
             values, seen, failed = validate.validate(
                 model.identifier, predictor, self.stores.on(model.compute), rows, inputs, spec.target, metrics, pinned
             )

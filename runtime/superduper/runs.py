@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 10.0
 """A lock lapses so long after its process has stopped to prolong it."""
 
+RECORD_SECONDS = 2.0
+"""How often a running job's progress is written down."""
+Tell = Callable[[Report], None]
+
 
 class Runs:
     """Keeps jobs and locks in the metadata store."""
@@ -36,20 +40,35 @@ class Runs:
         self,
         kind: JobKind,
         model: Model,
-        run: Callable[[], Report],
+        run: Callable[[Tell], Report],
         *,
         announce: bool = False,
     ) -> tuple[Report, JobRecord]:
-        """Run and record it; ``announce`` records it as running first, where others may want to see it."""
+        """Run and record it; ``announce`` records it as running first, where others may want to see it.
+
+        ``run`` is given what it may tell how far it is: that is on record from time to time.
+        """
         job = JobRecord(str(uuid.uuid4()), kind, model.identifier, model.version or 0, "Running", datetime.now(UTC))
         if announce:
             self._metadata.put_job(job)
+        told = time.monotonic()
+        latest = Report()
+
+        def tell(report: Report) -> None:
+            nonlocal told, latest
+            latest = report
+            if announce and time.monotonic() - told > RECORD_SECONDS:
+                told = time.monotonic()
+                self._metadata.put_job(replace(job, rows=report.done, failed=report.failed))
+
         try:
-            report = run()
-        except Exception as error:
+            report = run(tell)
+        except BaseException as error:
             if announce:
-                failed = replace(job, phase="Failed", finished=datetime.now(UTC), message=describe(error))
-                self._metadata.put_job(failed)
+                message = describe(error) if isinstance(error, Exception) else "interrupted"
+                job = replace(job, rows=latest.done, failed=latest.failed, message=message)
+                with suppress(SuperduperError):
+                    self._metadata.put_job(replace(job, phase="Failed", finished=datetime.now(UTC)))
             raise
         job = replace(job, phase="Succeeded", finished=datetime.now(UTC), rows=report.done, failed=report.failed)
         if announce or report.done:

@@ -17,10 +17,10 @@ from superduper.fitting import Fitting
 from superduper.jobs import ledger as ledgers
 from superduper.jobs import predict
 from superduper.jobs.ledger import Ledger
-from superduper.jobs.predict import Coverage, Task
+from superduper.jobs.predict import Coverage, Report, Task
 from superduper.jobs.predictor import Predictor
 from superduper.query.parse import parse_filter
-from superduper.runs import Runs
+from superduper.runs import Runs, Tell
 
 if TYPE_CHECKING:
     from superduper.components.datatype import DataType
@@ -121,20 +121,26 @@ class Upkeep:
         if keys is None and self.is_current(listener):
             return []
         dependents = self.catalog.listeners(listener.outputs_table)
-        task = self._infer_again(listener, self.task(listener))
         stores = self.stores.on(listener.model.compute)
         if keys is None:
-            total = self.coverage(listener).pending
-            if self.progress is not None and total:
-                tell, name = self.progress, listener.identifier
-                task = replace(task, progress=lambda report: tell(name, report.done, report.failed, total))
             with self.runs.lock(f"predict:{listener.identifier}"):
                 self.runs.close_interrupted(listener.model.identifier)
-                report, job = self.runs.job(
-                    "predict", listener.model, lambda: predict.run(task, stores), announce=total > 0
-                )
+                # What is there, as another process has left it for which this one waited.
+                task = self._infer_again(listener, self.task(listener))
+                total = self.coverage(listener).pending
+
+                def run(tell: Tell) -> Report:
+                    def progress(report: Report) -> None:
+                        tell(report)
+                        if self.progress is not None and total:
+                            self.progress(listener.identifier, report.done, report.failed, total)
+
+                    return predict.run(replace(task, progress=progress), stores)
+
+                report, job = self.runs.job("predict", listener.model, run, announce=total > 0)
         else:
-            report, job = self.runs.job("predict", listener.model, lambda: predict.run(task, stores, keys))
+            task = self._infer_again(listener, self.task(listener))
+            report, job = self.runs.job("predict", listener.model, lambda _: predict.run(task, stores, keys))
         jobs = [job] if report.done or report.kept else []
         for dependent in dependents:
             if dependent.predict.trigger == "OnChange":

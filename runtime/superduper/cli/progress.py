@@ -19,10 +19,10 @@ PERIOD = 60.0
 
 
 class Lines:
-    """For logs."""
+    """For logs: a line where something begins, and one each ``period`` seconds."""
 
-    def __init__(self) -> None:
-        self._what, self._told = "", 0.0
+    def __init__(self, period: float = PERIOD) -> None:
+        self._what, self._told, self._period = "", 0.0, period
 
     def say(self, text: str) -> None:
         """One line."""
@@ -30,9 +30,9 @@ class Lines:
         click.echo(text)
 
     def progress(self, what: str, done: int, total: int | None, failed: int = 0) -> None:
-        """A line where something begins, and each minute."""
+        """A line where something begins, and from time to time."""
         now = time.monotonic()
-        if what == self._what and now - self._told < PERIOD:
+        if what == self._what and now - self._told < self._period:
             return
         self._what, self._told = what, now
         self.tell(what, done, total, failed)
