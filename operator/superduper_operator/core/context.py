@@ -43,11 +43,19 @@ class Queued(Protocol):
 class Context(Protocol):
     """Handed to every reconcile. All waiting is async; nothing here may be called from another thread."""
 
-    cache: Cached
-    queue: Queued
     settings: Settings
     keys: Keys
     """Derives tokens and passwords: ``keys.token(namespace, datalayer)``, ``keys.derive(namespace, name, purpose)``."""
+
+    @property
+    def cache(self) -> Cached:
+        """What the watches last saw."""
+        ...
+
+    @property
+    def queue(self) -> Queued:
+        """Where keys are put to be reconciled."""
+        ...
 
     @property
     def kuberay(self) -> bool:

@@ -83,6 +83,8 @@ class Reason(StrEnum):
     """The RayJob or Job that worked for it failed."""
     SERVER_UNAVAILABLE = "ServerUnavailable"
     """The datalayer's server is not running, or does not answer."""
+    OPERATOR_FAILED = "OperatorFailed"
+    """The operator itself failed on it, and tries again: its message is for a bug report."""
 
 
 class Condition(Spec):
