@@ -65,8 +65,12 @@ def last_words(pod: Manifest, container: str | None = None) -> Mapping[str, Any]
 
 
 def told(text: str | None) -> Trouble | None:
-    """What `superduper work` leaves as its last line, ``{"reason": …, "message": …}``, wherever it stands in a text."""
+    """What `superduper work` says last: ``{"reason": …, "message": …}`` in the termination message, and in a log
+    ``error: Reason: message``."""
     for line in reversed((text or "").splitlines()):
+        printed = re.search(r"error: (\w+): (.+)", line)
+        if printed is not None and printed[1] in set(Reason):
+            return Trouble(Reason(printed[1]), printed[2])
         start = line.find('{"')
         try:
             said = json.loads(line[start:]) if start >= 0 else None

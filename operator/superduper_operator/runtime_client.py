@@ -6,11 +6,17 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 import aiohttp
 
 from superduper.api.v1alpha1 import Reason
+from superduper_operator import labels, pods
+from superduper_operator.podspec import INSIDE
+
+if TYPE_CHECKING:
+    from superduper_operator.core.context import Context
 
 DEADLINE_SECONDS = 10.0
 Policy: TypeAlias = Literal["Retain", "Delete"]
@@ -179,6 +185,39 @@ def _answer(found: Mapping[str, Any]) -> Answer:
     )
 
 
-def connect(session: aiohttp.ClientSession, url: str | None, token: str) -> RuntimeClient:
-    """The client of a server; ``url`` is None while none of its pods runs."""
-    return RuntimeClient(session, url, token)
+def connect(ctx: Context, namespace: str, name: str) -> RuntimeClient:
+    """The client of that Datalayer's server, in one of its pods. One session serves all clients of an event loop."""
+    return RuntimeClient(_session(), address(ctx, namespace, name), ctx.keys.token(namespace, name))
+
+
+def address(ctx: Context, namespace: str, name: str) -> str | None:
+    """Where the server is asked: in a pod that is ready, else in the newest that runs, so that one which cannot reach
+    its database says so itself; None where none runs. ``settings.server_url`` takes the place of all that.
+    """
+    if ctx.settings.server_url:
+        return ctx.settings.server_url.format(namespace=namespace, name=name).rstrip("/")
+    found = ctx.cache.list("Pod", namespace, {labels.DATALAYER: name, labels.NAME: "server"})
+    running = [pod for pod in found if pods.running(pod) and (pod["status"].get("podIP"))]
+    if not running:
+        return None
+    best = max(running, key=lambda pod: (pods.ready(pod), pod["metadata"].get("creationTimestamp") or ""))
+    ip = best["status"]["podIP"]
+    return f"http://[{ip}]:{INSIDE}" if ":" in ip else f"http://{ip}:{INSIDE}"
+
+
+_SESSIONS: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+
+
+def _session() -> aiohttp.ClientSession:
+    loop = asyncio.get_running_loop()
+    if loop not in _SESSIONS or _SESSIONS[loop].closed:
+        # Pods come and go under one address each: connections are few and short-lived.
+        _SESSIONS[loop] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit_per_host=8, keepalive_timeout=30))
+    return _SESSIONS[loop]
+
+
+async def close() -> None:
+    """Give back the connections of this event loop."""
+    session = _SESSIONS.pop(asyncio.get_running_loop(), None)
+    if session is not None:
+        await session.close()

@@ -89,5 +89,4 @@ CASES: dict[str, dict[str, Any]] = {
         },
     },
     "outside-without-artifact-store": {"databackend": SECRET, "artifactStore": None},
-    "suspended": {"databackend": POSTGRES, "artifactStore": S3, "suspend": True},
 }  # fmt: skip

@@ -12,7 +12,7 @@ from superduper_operator.compute.base import KubeRay, Order, effective
 from superduper_operator.compute.kuberay import NEWEST
 from superduper_operator.kinds.datalayer.desired import Desired, desired, kept_sizes
 from superduper_operator.kinds.datalayer.merge import merged
-from tests.operator.desired_cases import CASES, DEFAULTS, datalayer, model, place
+from tests.operator.desired_cases import CASES, datalayer, model, place
 from tests.operator.golden import compare
 
 Manifest = dict[str, Any]

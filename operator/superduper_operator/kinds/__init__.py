@@ -1,1 +1,14 @@
 """One folder for each kind: ``desired`` and ``status`` are pure, ``controller`` reads top-down."""
+
+from __future__ import annotations
+
+from superduper_operator.core.reconciler import Reconciler
+from superduper_operator.kinds.datalayer.controller import DatalayerReconciler
+from superduper_operator.kinds.datatype.controller import DataTypeReconciler
+from superduper_operator.kinds.model.controller import ModelReconciler
+from superduper_operator.kinds.table.controller import TableReconciler
+
+
+def reconcilers() -> tuple[Reconciler, ...]:
+    """One of each kind."""
+    return DatalayerReconciler(), DataTypeReconciler(), TableReconciler(), ModelReconciler()

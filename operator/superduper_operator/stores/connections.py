@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from superduper.api.v1alpha1 import Datalayer
+from superduper.api.v1alpha1.compute import Compute
 from superduper.api.v1alpha1.datalayer import ArtifactStoreSpec, Database
 from superduper_operator.environment import Environment, SecretKey, Value
 from superduper_operator.podspec import PLAIN
@@ -79,6 +80,7 @@ class Connections:
     def server_environment(self) -> Environment:
         """The settings of the server."""
         found = self._common() | {"SUPERDUPER_HOME": self.home, "HOME": HOME}
+        found["SUPERDUPER_COMPUTE"] = _compute(self.datalayer.spec.compute)
         for role, each in self.parts.items():
             found[SETTINGS[role]] = each.uri
         return found
@@ -152,6 +154,11 @@ def resolve(datalayer: Datalayer, place: Place) -> Connections:
         stores=tuple(stores),
         home=home,
     )
+
+
+def _compute(compute: Compute) -> str:
+    """How the server decides what it computes by itself. A cluster of Ray is reached from jobs only."""
+    return (compute.uri or "auto") if compute.engine in ("local", "dask") else compute.engine
 
 
 def _scheme(uri: str) -> str:

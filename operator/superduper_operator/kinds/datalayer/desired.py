@@ -65,17 +65,9 @@ def desired(
         objects = [each for each in objects if each["kind"] != "NetworkPolicy"]
     if datalayer.spec.server.replicas > 1:
         objects.append(_disruption_budget(place, name))
-    if datalayer.spec.suspend:
-        objects = [_stopped(each) for each in objects]
     token = base.secret(place, place.name("token"), SERVER, {"token": place.derive("token")}, owned=True)
     secrets = [token, *(each for store in connections.stores for each in store.secrets)]
     return Desired(connections, tuple(secrets), tuple(objects), tuple(claims))
-
-
-def _stopped(manifest: Manifest) -> Manifest:
-    if manifest["kind"] not in ("Deployment", "StatefulSet"):
-        return manifest
-    return {**manifest, "spec": {**manifest["spec"], "replicas": 0}}
 
 
 def _claim(datalayer: Datalayer, place: Place) -> Manifest:
