@@ -135,13 +135,20 @@ def schema(kind: type[Spec], models: Iterable[type[Spec]]) -> Schema:
             {
                 "rule": f"self.metadata.name.matches({cel_text(NAME_PATTERN)})",
                 "message": f"metadata.name must be {IN_WORDS[NAME_PATTERN]}",
+                "fieldPath": ".metadata.name",
             },
-            *({"rule": rule.cel, "message": rule.text} for rule in kind.RULES if rule.cel is not None),
+            *(_at_root(rule) for rule in kind.RULES if rule.cel is not None),
         ],
     }
     for transition in TRANSITIONS[kind.__name__]:
         _add(root, transition)
     return root
+
+
+def _at_root(rule: Rule) -> dict[str, str]:
+    """The field that the rule's text begins with is the one that is named as wrong: of the root there is no name."""
+    assert rule.cel is not None
+    return {"rule": rule.cel, "message": rule.text, "fieldPath": f".{rule.text.split()[0]}"}
 
 
 def _part(kind: type[Spec], part: str, known: dict[str, type[Spec]]) -> Schema:

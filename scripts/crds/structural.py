@@ -141,17 +141,18 @@ class Converter:
 
 
 def key_rules(longest: int, pattern: str | None = None) -> list[Schema]:
-    """The rules for the keys of a map."""
-    rules = [
-        {
-            "rule": f"self.all(name, name.size() <= {longest})",
-            "message": f"a name in here has at most {longest} characters",
-        }
-    ]
+    """The rules for the keys of a map; the message names the first key that breaks them."""
+    asked = [(f"name.size() <= {longest}", f"must have at most {longest} characters")]
     if pattern is not None:
-        rule = f"self.all(name, name.matches({cel_text(pattern)}))"
-        rules.append({"rule": rule, "message": f"a name in here must be {IN_WORDS[pattern]}"})
-    return rules
+        asked.append((f"name.matches({cel_text(pattern)})", f"must be {IN_WORDS[pattern]}"))
+    return [
+        {
+            "rule": f"self.all(name, {holds})",
+            "message": f"a name in here {text}",
+            "messageExpression": f"self.filter(name, !({holds}))[0] + {cel_text(f' is not allowed: the name {text}')}",
+        }
+        for holds, text in asked
+    ]
 
 
 def cel_text(text: str) -> str:

@@ -152,9 +152,11 @@ class ApiServer(Server):
         yield name
 
     def install_crds(self, folder: Path) -> None:
-        """Apply the CRDs in a folder, and wait until their objects are served."""
+        """Apply our CRDs, which lie in that folder, and wait until their objects are served."""
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(folder))
-        self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(folder))
+        names = self.kubectl("get", "crd", "-o", "name").split()
+        ours = [name for name in names if name.endswith(".superduper.io")]
+        self.kubectl("wait", "--for=condition=Established", "--timeout=30s", *ours)
         end = time.monotonic() + 30
         while "superduper.io" not in self.kubectl("api-resources", "--api-group=superduper.io", "-o", "name"):
             if time.monotonic() > end:

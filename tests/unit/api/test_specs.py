@@ -219,7 +219,7 @@ REFUSED: list[tuple[str, type[Any], dict[str, Any], str]] = [
         "a dot in a field",
         TableSpec,
         {"fields": {"a.b": {"type": "str"}}},
-        "fields.a.b: 'a.b' is not allowed: must be no",
+        "fields.a.b: 'a.b' is not allowed: must be without '.'",
     ),
     ("an operator as field", TableSpec, {"fields": {"$set": {"type": "str"}}}, "fields.$set: '$set' is not allowed"),
     (

@@ -34,7 +34,7 @@ IN_WORDS = {
     NAME_PATTERN: "lower-case letters, digits and -, starting and ending with a letter or digit",
     SUBDOMAIN_PATTERN: "lower-case letters, digits, - and ., starting and ending with a letter or digit",
     KEY_PATTERN: "letters, digits, -, _ and .",
-    FIELD_NAME_PATTERN: "no '.', and no '$' at the start",
+    FIELD_NAME_PATTERN: "without '.', and without '$' at the start",
     ARTIFACT_PATTERN: "40 or 64 lower-case hexadecimal digits",
     DURATION_PATTERN: "a number and one of s, m, h and d, as 15m",
     DOTTED_PATTERN: "a Python name, dotted where needed, as package.module",
