@@ -67,7 +67,7 @@ capabilities: {drop: [ALL]}
   verbs: [get, list, watch, patch]
 - apiGroups: [superduper.io]
   resources: [datalayers/status, datatypes/status, tables/status, models/status]
-  verbs: [get, patch]
+  verbs: [patch]
 # Where owners must be allowed to block a deletion (OpenShift).
 - apiGroups: [superduper.io]
   resources: [datalayers/finalizers, datatypes/finalizers, tables/finalizers, models/finalizers]
