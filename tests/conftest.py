@@ -171,13 +171,19 @@ def http_sqlite_uri(seams_server: SeamsServer) -> Iterator[str]:
 @pytest.fixture
 def http_postgres_uri(seams_server: SeamsServer, postgres_uri: str) -> str:
     seams_server.start()
-    return seams_server.over(postgres_uri, postgres_uri)
+    return seams_server.over(postgres_uri)
+
+
+@pytest.fixture
+def http_postgres_metadata_uri(seams_server: SeamsServer, postgres_uri: str) -> str:
+    seams_server.start()
+    return seams_server.over(metadata=postgres_uri)
 
 
 @pytest.fixture
 def http_mongo_uri(seams_server: SeamsServer, mongo_uri: str) -> str:
     seams_server.start()
-    return seams_server.over(mongo_uri, mongo_uri)
+    return seams_server.over(mongo_uri)
 
 
 @pytest.fixture

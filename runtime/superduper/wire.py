@@ -26,7 +26,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from superduper import errors
-from superduper.errors import MissingExtra, QueryError, StoreError, SuperduperError, Unreachable
+from superduper.errors import EncodeError, MissingExtra, QueryError, StoreError, SuperduperError, Unreachable
 from superduper.query import ast
 from superduper.query.tables import Column, TableDef
 
@@ -58,9 +58,12 @@ CLASSES: dict[str, type[Any]] = {
 
 
 def dumps(value: Any) -> bytes:
-    """The value as bytes."""
+    """The value as bytes. Raises EncodeError where it is nested too deeply."""
     packer = msgpack.Packer(default=_extended, strict_types=True, datetime=True, unicode_errors="surrogatepass")
-    packed: bytes = packer.pack(value)
+    try:
+        packed: bytes = packer.pack(value)
+    except (ValueError, RecursionError) as error:
+        raise EncodeError(f"a value cannot be sent over HTTP: {error}; nest it less deeply") from error
     return packed
 
 
@@ -197,7 +200,7 @@ def error_from(said: Any, otherwise: str = "") -> Exception:
     if code == _KEY_ERROR:
         return KeyError(message)
     kind = getattr(errors, code, None) if code in errors.__all__ else None
-    if kind is None or not issubclass(kind, SuperduperError):
+    if not isinstance(kind, type) or not issubclass(kind, SuperduperError):
         return StoreError(message or f"the server failed with {code}")
     made: SuperduperError = kind.__new__(kind, message)
     Exception.__init__(made, message)

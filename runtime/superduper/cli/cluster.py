@@ -6,11 +6,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from superduper.api.v1alpha1 import KINDS
 from superduper.cli.kubectl import GROUP, PLAIN, PUBLIC, Kubectl
 from superduper.embedded.home import Home
 from superduper.embedded.state import Record, State, status_type
-from superduper.errors import NotFound, Unreachable, nearest
+from superduper.errors import NotFound, Unreachable, VersionError, nearest
 
 if TYPE_CHECKING:
     from superduper.cli import Run
@@ -109,7 +111,22 @@ def _served(record: Record) -> tuple[str, str]:
 
 
 def _record(said: dict[str, Any]) -> Record:
-    """An object of the API server. Fields of its status that this superduper does not know are passed over."""
+    """An object of the API server. Fields of its status that this superduper does not know are passed over.
+
+    Raises VersionError for an object that it cannot read.
+    """
+    try:
+        return _read(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise VersionError(
+            f"{said['kind']} {said['metadata']['name']!r} of the cluster: {where}: {first['msg']}; is the cluster's superduper "
+            "newer than this one? pip install -U superduper"
+        ) from error
+
+
+def _read(said: dict[str, Any]) -> Record:
     kind, meta = str(said["kind"]), said["metadata"]
     bare = {"apiVersion": said["apiVersion"], "kind": kind, "metadata": {k: meta[k] for k in _META if k in meta}}
     made = KINDS[kind].model_validate({**bare, "spec": said.get("spec", {})})

@@ -317,7 +317,7 @@ async def _whole(request: Request) -> bytes:
         held += chunk
         if len(held) > CALL_BYTES:
             raise StoreError(
-                f"{CALL_BYTES >> 20} MiB of rows are the most that one call takes; insert fewer, and keep large values as artifacts"
+                f"rows of one call have at most {CALL_BYTES >> 20} MiB here; add fewer at once, and keep large values as artifacts"
             )
     return bytes(held)
 

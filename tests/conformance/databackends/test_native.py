@@ -75,7 +75,7 @@ def test_an_unknown_name_is_an_error_at_once_with_the_nearest(db: Runner, backen
     with pytest.raises(AttributeError, match="did you mean 'find'"):
         db["t"].fnd  # noqa: B018
     with pytest.raises(AttributeError, match="did you mean"):
-        db["t"].agregate if backend.abilities.native == "pymongo" else db["t"].selekt
+        db["t"].agregate if "aggregate_raw_batches" in backend.native_names(LEFT) else db["t"].selekt
 
 
 def test_a_wrong_expression_is_an_error_of_ours(db: Runner, backend: DataBackend) -> None:

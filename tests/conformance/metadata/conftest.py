@@ -44,7 +44,7 @@ SYSTEMS = {
     # By way of a datalayer's server; it is the one that is stopped and started.
     "http-sqlite": System("http", "HttpMetaDataStore", "http_sqlite_uri", "seams_server", denies=False, direct=False),
     "http-postgres": System(
-        "http", "HttpMetaDataStore", "http_postgres_uri", "seams_server", denies=False, direct=False
+        "http", "HttpMetaDataStore", "http_postgres_metadata_uri", "seams_server", denies=False, direct=False
     ),
 }
 
