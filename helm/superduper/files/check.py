@@ -21,7 +21,12 @@ def create(spec: dict[str, object]) -> tuple[int, str]:
     """Status and message of a dry run."""
     with open(f"{ACCOUNT}/token") as token, open(f"{ACCOUNT}/namespace") as namespace:
         authorization, path = f"Bearer {token.read()}", PATH.format(namespace.read())
-    body = {"apiVersion": "superduper.io/v1alpha1", "kind": "Datalayer", "metadata": {"name": "helm-test"}, "spec": spec}
+    body = {
+        "apiVersion": "superduper.io/v1alpha1",
+        "kind": "Datalayer",
+        "metadata": {"name": "helm-test"},
+        "spec": spec,
+    }
     host = os.environ["KUBERNETES_SERVICE_HOST"]
     request = urllib.request.Request(
         f"https://{f'[{host}]' if ':' in host else host}:{os.environ['KUBERNETES_SERVICE_PORT']}{path}",

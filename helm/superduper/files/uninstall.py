@@ -74,9 +74,7 @@ def free(kind: str, metadata: dict[str, Any]) -> bool:
             return False
         left = [name for name in metadata["finalizers"] if name != FINALIZER]
         try:
-            request(
-                "PATCH", path, {"metadata": {"finalizers": left, "resourceVersion": metadata["resourceVersion"]}}
-            )
+            request("PATCH", path, {"metadata": {"finalizers": left, "resourceVersion": metadata["resourceVersion"]}})
             return True
         except urllib.error.HTTPError as error:
             if error.code == 404:
