@@ -9,8 +9,11 @@ from typing import Any
 import yaml
 
 from scripts.crds.admission import TWINS, policy
+from scripts.crds.afterwards import TRANSITIONS
 from scripts.crds.definition import definition
 from superduper.api.v1alpha1 import KINDS, Spec
+
+__all__ = ["CHART", "LARGEST", "TRANSITIONS", "files", "in_chart"]
 
 LARGEST = 200_000
 """Bytes of a CRD: what `kubectl apply` keeps as an annotation has 262,144 bytes of room."""

@@ -16,6 +16,12 @@ class Transition:
     text: str
     at: str = ""
 
+    @property
+    def shown(self) -> str:
+        """Path of the field and the text, for the docs."""
+        place = ".".join(self.path) + self.at
+        return f"`{place.removeprefix('.')}`: {self.text}"
+
 
 def _same_kind_of_store(name: str, path: str) -> tuple[Transition, ...]:
     return (

@@ -30,7 +30,7 @@ class Converter:
     def __init__(self, model: type[Spec], models: Mapping[str, type[Spec]], *, defaults: bool) -> None:
         self._models, self._defaults = models, defaults
         self._document = model.model_json_schema(by_alias=True)
-        self._parts = {**self._document.get("$defs", {}), model.__name__: self._document}
+        self._parts = {model.__name__: self._document, **self._document.get("$defs", {})}
         self._inside: list[str] = []
         self._root = model.__name__
 
@@ -112,7 +112,7 @@ class Converter:
     def _map(self, part: Schema) -> Schema:
         """Keys are checked by CEL: a CRD has neither patternProperties nor propertyNames."""
         patterns = part.get("patternProperties", {})
-        values = next(iter(patterns.values()), part.get("additionalProperties"))
+        values: Schema = next(iter(patterns.values()), part.get("additionalProperties", {}))
         found: Schema = {"type": "object", "additionalProperties": self._part(values)}
         found |= {key: part[key] for key in ("minProperties", "maxProperties") if key in part}
         names = part.get("propertyNames", {})

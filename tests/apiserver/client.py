@@ -32,8 +32,7 @@ class Client:
 
     def __init__(self, server: ApiServer, namespace: str) -> None:
         self.server, self.namespace = server, namespace
-        authority = (server.directory / "certificates" / "apiserver.crt").read_text()
-        self._tls = ssl.create_default_context(cadata=authority)
+        self._tls = ssl.create_default_context(cafile=str(server.authority))
 
     def create(self, manifest: Object, *, dry: bool = True) -> Answer:
         """Create an object, or only have it checked and filled in."""

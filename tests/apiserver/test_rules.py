@@ -90,6 +90,18 @@ CASES = (
         {**POSTGRES, **S3, **TWO, "metadata": {"uri": "sqlite+pysqlite:///m.db"}},
     ),
     Case(
+        "metadata_is_no_duckdb",
+        "Datalayer",
+        {"databackend": {"provision": {"engine": "duckdb"}}, "metadata": {"provision": {"engine": "sqlite"}}},
+        {"databackend": {"provision": {"engine": "duckdb"}}, "metadata": {"provision": {"engine": "duckdb"}}},
+    ),
+    Case(
+        "metadata_is_no_duckdb",
+        "Datalayer",
+        {**SQLITE, "metadata": {"uri": "sqlite://m.db"}},
+        {**SQLITE, "metadata": {"uri": "duckdb:///m.duckdb"}},
+    ),
+    Case(
         "address_needs_engine_ray_or_dask",
         "Datalayer",
         {**SQLITE, "compute": {"engine": "ray", "address": "h:10001"}},

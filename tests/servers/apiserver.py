@@ -1,7 +1,8 @@
 """A Kubernetes API server on etcd, and nothing beside: no controllers, no kubelet, so that no pod ever runs.
 
 Objects, their validation, their rights and their watches are the real thing. What a controller would do is not: objects
-are not removed with their owner, a namespace that is deleted stays Terminating, no default service account is made.
+are not removed with their owner, a namespace that is deleted stays Terminating, no default service account is made, and
+the roles view, edit and admin are empty.
 The binaries are those of tests/cluster; `scripts/setup test` builds them.
 """
 
@@ -107,10 +108,15 @@ class ApiServer(Server):
         """A file for KUBECONFIG with the rights of a cluster's administrator."""
         return self.directory / "kubeconfig"
 
+    @property
+    def authority(self) -> Path:
+        """The certificate that its answers are signed with."""
+        return self.directory / "certificates" / "apiserver.crt"
+
     def write_kubeconfig(self) -> None:
         """The file is whole at any time, since other workers read it."""
-        authority = (self.directory / "certificates" / "apiserver.crt").read_bytes()
-        cluster = {"server": self.uri, "certificate-authority-data": base64.b64encode(authority).decode()}
+        authority = base64.b64encode(self.authority.read_bytes()).decode()
+        cluster = {"server": self.uri, "certificate-authority-data": authority}
         content = {
             "apiVersion": "v1",
             "kind": "Config",

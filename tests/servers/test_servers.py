@@ -17,6 +17,7 @@ import pymongo
 import pymysql
 import pytest
 
+from tests.servers.apiserver import ApiServer
 from tests.servers.base import REPOSITORY, Server, running
 from tests.servers.fleet import KINDS
 from tests.servers.mongo import MongoServer
@@ -105,6 +106,21 @@ def root() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="superduper-servers-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
+
+
+def test_the_api_server_keeps_objects_and_rights_over_a_restart(apiserver_server: ApiServer) -> None:
+    with apiserver_server.fresh() as namespace:
+        apiserver_server.kubectl("create", "serviceaccount", "someone", "-n", namespace)
+        token = apiserver_server.kubectl("create", "token", "someone", "-n", namespace).strip()
+        # Not by the file's own user, whose token would go before this one.
+        as_someone = ("get", "pods", "-n", namespace, "--kubeconfig=/dev/null", f"--server={apiserver_server.uri}")
+        as_someone += (f"--token={token}", f"--certificate-authority={apiserver_server.authority}")
+        assert "is forbidden" in apiserver_server.tried(*as_someone).stderr
+        account = f"--serviceaccount={namespace}:someone"
+        apiserver_server.kubectl("create", "role", "see", "--verb=list", "--resource=pods", "-n", namespace)
+        apiserver_server.kubectl("create", "rolebinding", "see", "--role=see", account, "-n", namespace)
+        apiserver_server.restart()
+        assert "No resources found" in apiserver_server.tried(*as_someone).stderr
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

@@ -167,6 +167,12 @@ REFUSED: list[tuple[str, type[Any], dict[str, Any], str]] = [
         {**SERVERS, "databackend": {"uri": "mongodb://h/d"}, "metadata": {"provision": {"engine": "sqlite"}}},
         "server.replicas must be 1",
     ),
+    (
+        "metadata in DuckDB",
+        DatalayerSpec,
+        {**SQLITE, "metadata": {"uri": "duckdb:///m.duckdb"}},
+        "metadata cannot be duckdb, which holds rows only",
+    ),
     ("no server", DatalayerSpec, {**SQLITE, "server": {"replicas": 0}}, "server.replicas: must be greater than"),
     (
         "an address of nothing",

@@ -133,6 +133,26 @@ SINGLE_WRITER = Rule(
 )
 
 
+def metadata_is_no_duckdb(spec: DatalayerSpec) -> bool:
+    """Whether metadata is kept by a database that can: DuckDB holds rows only."""
+    part = spec.metadata
+    if part is None:
+        return True
+    engine = part.provision.engine if part.provision is not None else re.split("[:+]", part.uri or "")[0]
+    return engine != "duckdb"
+
+
+METADATA_IS_NO_DUCKDB = Rule(
+    "metadata_is_no_duckdb",
+    "metadata cannot be duckdb, which holds rows only: give sqlite or postgres, or leave metadata out",
+    metadata_is_no_duckdb,
+    cel=(
+        "!has(self.metadata) || !((has(self.metadata.provision) && self.metadata.provision.engine == 'duckdb') || "
+        "(has(self.metadata.uri) && self.metadata.uri.matches('^duckdb[+:]')))"
+    ),
+)
+
+
 class DatalayerSpec(Spec):
     """A databackend, an artifact store, a metadata store and compute."""
 
@@ -151,7 +171,7 @@ class DatalayerSpec(Spec):
     suspend: Flag = False
     """While true, nothing is run."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (SINGLE_WRITER,)
+    RULES: ClassVar[tuple[Rule, ...]] = (SINGLE_WRITER, METADATA_IS_NO_DUCKDB)
 
 
 class DatalayerStatus(Status):
