@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Header, HTTPException
 
-from superduper import Listener, ObjectModel, superduper
+from superduper import Model, superduper
 from superduper.datalayer import Datalayer
 from superduper.server import seams
 from tests.integration.cli.conftest import Cli, cli
@@ -122,7 +122,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     monkeypatch.setenv("FAKE_CLUSTER", str(tmp_path / "cluster.json"))
     with superduper(f"sqlite:///{tmp_path}/of-the-server.db", home=str(tmp_path / "server")) as db:
         db.insert("numbers", [{"id": f"r{n}", "n": n} for n in range(5)])
-        model = ObjectModel("plus_one", object=lambda n: n + 1)
-        db.apply(Listener(model=model, key="n", select=db["numbers"].find()))
+        predict = {"table": "numbers", "inputs": ["n"], "output": {"type": "int"}}
+        db.apply(Model("plus_one", object=lambda n: n + 1, predict=predict))
         with serving(db) as port:
             yield Cluster(tmp_path / "cluster.json", port)

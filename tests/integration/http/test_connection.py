@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +19,7 @@ from superduper.errors import AccessDenied, ConfigError, StoreError, Unreachable
 from superduper.query.ast import EVERYTHING, Compare, Select, Update
 from superduper.query.tables import Column, TableDef
 from tests.integration.http.proxy import Proxy, proxied
+from tests.servers.base import REPOSITORY
 from tests.servers.datalayer import SeamsServer
 
 T = TableDef("t", (Column("id", "str"), Column("n", "int"), Column("_fold", "str")), "id")
@@ -218,3 +222,46 @@ def test_a_refused_token_says_where_tokens_come_from(monkeypatch: pytest.MonkeyP
         with pytest.raises(AccessDenied, match="not the server's.*--datalayer NAME") as caught:
             superduper(url, token="s3cret-token")
         assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("package", ["httpx", "msgpack"])
+def test_a_missing_package_names_the_extra(package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from superduper import superduper; superduper('http://127.0.0.1:1')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "MissingExtra" in done.stderr
+    assert f"{package!r}: pip install 'superduper[http]'" in done.stderr
+
+
+def test_over_tls_a_server_is_trusted_by_the_file_that_is_named(tmp_path: Path) -> None:
+    certificate(tmp_path, "localhost")
+    command = ["-m", "tests.integration.http.tls", str(tmp_path)]
+    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as server:
+        try:
+            assert server.stdout is not None
+            port = int(server.stdout.readline())
+            url = f"https://localhost:{port}"
+            with superduper(url, ca_file=str(tmp_path / "tls.crt")) as db:
+                db.insert("t", [{"id": "a", "n": 1}])
+                assert db["t"].count_documents().execute() == 1
+            with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED.*ca_file="):
+                superduper(url)
+            with pytest.raises(Unreachable, match="does not answer"):
+                superduper(f"http://localhost:{port}")
+            with pytest.raises(Unreachable, match="(?i)hostname|IP address mismatch"):
+                superduper(f"https://127.0.0.1:{port}", ca_file=str(tmp_path / "tls.crt"))
+        finally:
+            server.terminate()
+
+
+def certificate(folder: Path, name: str) -> None:
+    """A certificate for that name, signed by itself."""
+    words = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={name}"
+    files = [
+        "-addext",
+        f"subjectAltName=DNS:{name}",
+        "-keyout",
+        str(folder / "tls.key"),
+        "-out",
+        str(folder / "tls.crt"),
+    ]
+    subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True)
