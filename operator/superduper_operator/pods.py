@@ -66,7 +66,8 @@ def last_words(pod: Manifest, container: str | None = None) -> Mapping[str, Any]
 
 def told(text: str | None) -> Trouble | None:
     """What `superduper work` says last: ``{"reason": …, "message": …}`` in the termination message, and in a log
-    ``error: Reason: message``."""
+    ``error: Reason: message``.
+    """
     for line in reversed((text or "").splitlines()):
         printed = re.search(r"error: (\w+): (.+)", line)
         if printed is not None and printed[1] in set(Reason):

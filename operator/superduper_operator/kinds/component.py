@@ -17,6 +17,7 @@ from superduper_operator.core.context import Context
 from superduper_operator.core.reconciler import Key, Result
 from superduper_operator.kinds import manifests, references
 from superduper_operator.kinds.manifests import State
+from superduper_operator.kinds.revisions import Revisions
 from superduper_operator.podspec import Manifest
 from superduper_operator.runtime_client import Answer, Policy, Refused, ServerDown
 
@@ -46,11 +47,13 @@ class ComponentReconciler(Generic[C]):
     kind: str
     type: type[C]
 
+    def __init__(self, revisions: Revisions) -> None:
+        self._revisions = revisions
+
     async def reconcile(self, key: Key, ctx: Context) -> Result:
         """Top-down; the first thing that is not as it should be is what the status says."""
         live = ctx.cache.get(key.kind, key.namespace, key.name)
         if live is None:
-            self.forget(key)
             return Result()
         if manifests.paused(live):
             return await self._stop(live, ctx, Stop("Reconciling", Reason.PAUSED, _PAUSED))
@@ -74,6 +77,7 @@ class ComponentReconciler(Generic[C]):
             return await self._stop(live, ctx, Stop("Reconciling", Reason.SERVER_UNAVAILABLE, str(error), SOON))
         except Refused as error:
             return await self._stop(live, ctx, refusal(error))
+        self._revisions.saw(key.namespace, _datalayer(live), f"{key.kind}/{key.name}", answer.revision)
         result = await self.answered(key, live, resource, answer, ctx)
         self._tell_dependents(live, answer, ctx)
         return Result(min(result.requeue_after or CODE_SECONDS, CODE_SECONDS)) if texts else result
@@ -94,9 +98,6 @@ class ComponentReconciler(Generic[C]):
                 said = manifests.condition(each.get("status") or {})
                 if said.get("reason") == Reason.DEPENDENCY_NOT_READY:
                     ctx.queue.add(Key(kind, namespace, each["metadata"]["name"]))
-
-    def forget(self, key: Key) -> None:
-        """The object is gone."""
 
     async def remove_children(self, live: Manifest, ctx: Context) -> None:
         """Stop what works for the object."""
@@ -163,7 +164,7 @@ class ComponentReconciler(Generic[C]):
                     return await self._stop(live, ctx, Stop("Reconciling", Reason.DELETING, str(error), SOON))
                 self._left(live, policy, str(error), ctx)
         await ctx.remove_finalizer(live)
-        self.forget(key)
+        self._revisions.forget(key.namespace, _datalayer(live), f"{key.kind}/{key.name}")
         return Result()
 
     def _is_second(self, live: Manifest, ctx: Context) -> bool:

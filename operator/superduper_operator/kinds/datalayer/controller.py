@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from superduper.api.v1alpha1 import Datalayer, Reason
@@ -15,6 +14,7 @@ from superduper_operator.kinds import manifests, surroundings
 from superduper_operator.kinds.datalayer import status
 from superduper_operator.kinds.datalayer.desired import Desired, desired, kept_sizes
 from superduper_operator.kinds.datalayer.status import Children, Verdict
+from superduper_operator.kinds.revisions import Revisions
 from superduper_operator.podspec import Manifest
 from superduper_operator.runtime_client import Info, Refused, ServerDown
 
@@ -25,27 +25,19 @@ IDLE = 60.0
 """Seconds between two questions to a server that has no components."""
 
 
-@dataclass
-class Seen:
-    """What was seen of one Datalayer; lost at a restart, which costs one more question per object."""
-
-    ready: bool = False
-    revisions: dict[str, str] = field(default_factory=dict)
-
-
 class DatalayerReconciler:
     """One instance serves all Datalayers."""
 
     kind = "Datalayer"
 
-    def __init__(self) -> None:
-        self._seen: dict[Key, Seen] = {}
+    def __init__(self, revisions: Revisions) -> None:
+        self._revisions = revisions
 
     async def reconcile(self, key: Key, ctx: Context) -> Result:
         """Top-down; the first thing that is not as it should be is what the status says."""
         live = ctx.cache.get(key.kind, key.namespace, key.name)
         if live is None:
-            self._seen.pop(key, None)
+            self._revisions.forget(key.namespace, key.name)
             return Result()
         if manifests.paused(live):
             await self._tell(live, ctx, Verdict("Reconciling", Reason.PAUSED, _PAUSED))
@@ -76,7 +68,7 @@ class DatalayerReconciler:
         stuck = status.trouble(children, now) or (None if ctx.settings.server_url else status.waiting(children))
         if stuck is not None:
             await self._tell(live, ctx, stuck, wanted)
-            self._seen.pop(key, None)
+            self._revisions.forget(key.namespace, key.name)
             return Result(SOON)
         answer = await self._ask(key, ctx)
         verdict = status.asked(datalayer, answer, children, now)
@@ -84,7 +76,7 @@ class DatalayerReconciler:
         if isinstance(answer, Info):
             self._queue(key, answer, ctx)
             return Result(ctx.settings.poll if self._components(key, ctx) else IDLE)
-        self._seen.pop(key, None)
+        self._revisions.forget(key.namespace, key.name)
         if status.starts_anew(wanted.connections, answer, children, now):
             await self._start_anew(live, datalayer, annotations, now, ctx)
         return Result(SOON)
@@ -160,13 +152,10 @@ class DatalayerReconciler:
 
     def _queue(self, key: Key, info: Info, ctx: Context) -> None:
         """Everything, as soon as the server can be used; then what the server says has changed."""
-        seen = self._seen.setdefault(key, Seen())
         for each in self._components(key, ctx):
-            name = f"{each['kind']}/{each['metadata']['name']}"
-            known = seen.ready and seen.revisions.get(name) == info.objects.get(name)
-            if not known:
-                ctx.queue.add(Key(each["kind"], key.namespace, each["metadata"]["name"]))
-        seen.ready, seen.revisions = True, dict(info.objects)
+            kind, name = each["kind"], each["metadata"]["name"]
+            if not self._revisions.current(key.namespace, key.name, f"{kind}/{name}", info.objects):
+                ctx.queue.add(Key(kind, key.namespace, name))
 
     # Telling
 
@@ -203,7 +192,7 @@ class DatalayerReconciler:
             return Result()
         await self._settle(live, datalayer, ctx)
         await ctx.remove_finalizer(live)
-        self._seen.pop(key, None)
+        self._revisions.forget(key.namespace, key.name)
         return Result()
 
     async def _settle(self, live: Manifest, datalayer: Datalayer, ctx: Context) -> None:

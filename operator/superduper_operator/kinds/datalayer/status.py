@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import Any
 
 from superduper.api.v1alpha1 import Datalayer, Reason
@@ -114,9 +115,9 @@ def _words(answer: Refused | ServerDown) -> str:
 
 
 def _seconds(children: Children, now: datetime) -> float:
-    """Age of the newest server pod."""
+    """Age of the newest server pod; without end where none is known, as for a server elsewhere."""
     found = [made for pod in children.server_pods if (made := pods.started(pod)) is not None]
-    return (now - max(found)).total_seconds() if found else 0.0
+    return (now - max(found)).total_seconds() if found else inf
 
 
 def starts_anew(

@@ -18,6 +18,7 @@ from superduper_operator.core.reconciler import Key, Result
 from superduper_operator.kinds import manifests, surroundings
 from superduper_operator.kinds.component import SOON, ComponentReconciler, datalayer_of, with_answer
 from superduper_operator.kinds.model.status import Seen, Step, next_step, superfluous, told
+from superduper_operator.kinds.revisions import Revisions
 from superduper_operator.podspec import Manifest
 from superduper_operator.runtime_client import Answer, Info, Refused, ServerDown, Work
 from superduper_operator.stores.connections import EMBEDDED, resolve
@@ -32,7 +33,8 @@ class ModelReconciler(ComponentReconciler[Model]):
     kind = "Model"
     type = Model
 
-    def __init__(self) -> None:
+    def __init__(self, revisions: Revisions) -> None:
+        super().__init__(revisions)
         self._kuberay = NEWEST
         self._strict: set[str] = set()
         """Namespaces that do not admit the container by which KubeRay submits from within a head."""

@@ -1,0 +1,344 @@
+"""The reconcilers on a real API server: children, dependents, jobs, mistakes, deletion. Servers are stood in for."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.operator.fake_server import FakeServers
+from tests.operator.running import SYSTEM, Cluster, datalayer, model, operator, table
+from tests.servers.apiserver import ApiServer
+
+CRDS = Path(__file__).resolve().parents[2] / "crds"
+Manifest = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def running(apiserver_server: ApiServer) -> Iterator[FakeServers]:
+    apiserver_server.install_crds(CRDS)
+    apiserver_server.tried("create", "namespace", SYSTEM)
+    servers = FakeServers()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(apiserver_server.kubeconfig))
+        with operator(apiserver_server, servers):
+            yield servers
+
+
+@pytest.fixture
+def cluster(apiserver_server: ApiServer, running: FakeServers) -> Iterator[Cluster]:
+    with apiserver_server.fresh() as namespace:
+        found = Cluster(apiserver_server, running, namespace)
+        yield found
+        for kind in ("models", "tables", "datatypes", "datalayers"):
+            found.kubectl("delete", kind, "--all", "--wait=false")
+
+
+@pytest.fixture
+def shop(cluster: Cluster) -> Cluster:
+    """A Datalayer and a Table, Ready."""
+    cluster.apply(datalayer(), table())
+    cluster.ready("table", "numbers")
+    return cluster
+
+
+def job(cluster: Cluster, name: str = "adds") -> Manifest:
+    """The model's one job, once it is there."""
+
+    def look() -> list[Manifest]:
+        return [
+            each
+            for each in cluster.list("jobs", f"superduper.io/model={name}")
+            if not each["metadata"].get("deletionTimestamp")
+        ]
+
+    found = cluster.until("a job", look)
+    assert len(found) == 1, [each["metadata"]["name"] for each in found]
+    return found[0]
+
+
+def finished(kind: str, reason: str = "x") -> Manifest:
+    at = "2026-01-01T00:00:00Z"
+    before = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[kind]
+    conditions = [
+        {"type": t, "status": "True", "reason": reason, "lastTransitionTime": at, "lastProbeTime": at}
+        for t in (before, kind)
+    ]
+    return {
+        "startTime": at,
+        **({"completionTime": at, "succeeded": 1} if kind == "Complete" else {}),
+        "conditions": conditions,
+    }
+
+
+WORK = {"key": "0123456789abcdef", "training": False, "predicting": 20, "validating": False, "by": "job"}
+
+
+# Datalayers
+
+
+def test_a_datalayer_gets_its_children_and_says_where_its_server_is(cluster: Cluster) -> None:
+    cluster.apply(
+        datalayer(databackend={"provision": {"engine": "postgres"}}, artifactStore={"provision": {"engine": "s3"}})
+    )
+    found = cluster.ready("datalayer", "shop")
+    assert found["status"]["endpoint"] == f"http://shop-server.{cluster.namespace}.svc:8000"
+    assert found["status"]["tokenSecret"] == "shop-token"
+    for kind, names in {
+        "deployment": ["shop-server"], "statefulset": ["shop-postgres", "shop-s3"],
+        "service": ["shop-server", "shop-postgres", "shop-s3"], "secret": ["shop-token", "shop-postgres", "shop-s3"],
+        "networkpolicy": ["shop-server", "shop-postgres", "shop-s3"],
+    }.items():  # fmt: skip
+        for name in names:
+            cluster.get(kind, name)
+    secret = {k: base64.b64decode(v).decode() for k, v in cluster.get("secret", "shop-postgres")["data"].items()}
+    assert set(secret) == {"username", "password", "database", "host", "port", "uri"}
+    assert secret["password"] in secret["uri"]
+
+
+def test_a_child_that_is_deleted_comes_back_the_same(shop: Cluster) -> None:
+    before = shop.get("service", "shop-server")
+    shop.delete("service", "shop-server")
+    after = shop.until("it is back", lambda: shop.find("service", "shop-server"), 5)
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    assert after["spec"]["ports"] == before["spec"]["ports"]
+
+
+def test_while_nothing_changes_nothing_is_written(shop: Cluster) -> None:
+    def versions() -> dict[str, str]:
+        kinds = "datalayers,tables,deployments,services,persistentvolumeclaims,networkpolicies"
+        return {f"{e['kind']}/{e['metadata']['name']}": e["metadata"]["resourceVersion"] for e in shop.list(kinds)}
+
+    before = shop.until("two looks agree", lambda: (v := versions()) == versions() and v)
+    polls = 6
+    start = len(shop.of("shop").puts)
+    import time
+
+    time.sleep(polls * 0.5)
+    assert versions() == before
+    assert len(shop.of("shop").puts) == start
+
+
+def test_what_the_server_says_becomes_the_datalayers_condition_and_heals(cluster: Cluster) -> None:
+    cluster.of("shop").refusals["info"] = (502, "AccessDenied", "postgresql://u@h/d: password authentication failed")
+    cluster.apply(datalayer(), table())
+    assert "password authentication failed" in cluster.reason("datalayer", "shop", "AccessDenied")
+    assert "'shop' is not ready" in cluster.reason("table", "numbers", "DependencyNotReady")
+    cluster.of("shop").refusals.clear()
+    cluster.ready("datalayer", "shop")
+    cluster.ready("table", "numbers")
+
+
+def test_a_pod_in_trouble_becomes_the_datalayers_condition_and_heals(cluster: Cluster) -> None:
+    cluster.apply(datalayer())
+    cluster.ready("datalayer", "shop")
+    labels = cluster.get("deployment", "shop-server")["spec"]["template"]["metadata"]["labels"]
+    pod = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shop-server-1", "labels": labels},
+        "spec": {"containers": [{"name": "server", "image": "localhost/nowhere:1"}]},
+    }  # fmt: skip
+    cluster.apply(pod)
+    state = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "late-app" not found'}}
+    status = {"name": "server", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+    cluster.set_status("pod", "shop-server-1", {"containerStatuses": [status]})
+    assert "late-app" in cluster.reason("datalayer", "shop", "SecretMissing")
+    cluster.kubectl("delete", "pod", "shop-server-1", "--grace-period=0", "--force")
+    cluster.ready("datalayer", "shop")
+
+
+def test_an_object_of_somebody_else_is_not_taken(cluster: Cluster) -> None:
+    service = {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop-server"},
+        "spec": {"ports": [{"port": 1}], "selector": {"a": "b"}},
+    }  # fmt: skip
+    cluster.apply(service)
+    cluster.apply(datalayer())
+    assert "Service shop-server" in cluster.reason("datalayer", "shop", "Conflict")
+    assert cluster.get("service", "shop-server")["spec"]["selector"] == {"a": "b"}
+
+
+def test_a_paused_object_is_left_alone_until_the_pause_ends(shop: Cluster) -> None:
+    shop.annotate("datalayer", "shop", "superduper.io/paused=true")
+    shop.reason("datalayer", "shop", "Paused")
+    shop.delete("networkpolicy", "shop-server")
+    shop.gone("networkpolicy", "shop-server")
+    shop.annotate("datalayer", "shop", "superduper.io/paused-")
+    shop.until("it is back", lambda: shop.find("networkpolicy", "shop-server"))
+    shop.ready("datalayer", "shop")
+
+
+# Components
+
+
+def test_components_are_handed_over_as_soon_as_their_datalayer_is_ready(cluster: Cluster) -> None:
+    cluster.apply(model(), table())
+    assert "no Datalayer 'shop'" in cluster.reason("model", "adds", "DependencyNotReady")
+    cluster.apply(datalayer())
+    found = cluster.ready("model", "adds")
+    assert found["status"]["coverage"] == "20/20"
+    assert "Model/adds" in cluster.of("shop").objects
+
+
+def test_a_broken_reference_is_named_and_heals(shop: Cluster) -> None:
+    shop.apply(model("early", predict={"table": "later", "inputs": ["n"]}))
+    assert "Table 'later'" in shop.reason("model", "early", "DependencyNotReady")
+    shop.apply(table("later"))
+    shop.ready("model", "early")
+
+
+def test_of_two_objects_with_one_identifier_the_older_one_wins(shop: Cluster) -> None:
+    shop.apply(model("first", identifier="same"))
+    shop.ready("model", "first")
+    import time
+
+    time.sleep(1.1)  # Kubernetes' times are whole seconds
+    shop.apply(model("second", identifier="same"))
+    assert "'first'" in shop.reason("model", "second", "Conflict")
+    shop.delete("model", "second")
+    shop.gone("model", "second")
+    assert "Model/first" in shop.of("shop").objects
+
+
+def test_code_comes_from_a_config_map_once_it_is_there(shop: Cluster) -> None:
+    code = {"callable": "run", "sourceFrom": {"configMapKeyRef": {"name": "code", "key": "run.py"}}}
+    shop.apply(model(object=code))
+    assert "ConfigMap code" in shop.reason("model", "adds", "ConfigMapMissing")
+    text = "def run(n):\n    return n\n"
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}}
+    shop.apply({**config, "data": {"other.py": text}})
+    shop.until("the key is named", lambda: "run.py" in shop.condition("model", "adds").get("message", ""))
+    shop.apply({**config, "data": {"run.py": text}})
+    shop.ready("model", "adds")
+    given = shop.of("shop").objects["Model/adds"]["spec"]["object"]
+    assert (given["source"], "sourceFrom" in given) == (text, False)
+
+
+def test_what_the_server_refuses_is_told_and_heals(shop: Cluster) -> None:
+    shop.of("shop").refusals["Model/adds"] = (422, "CodeError", "no module named no.such.module")
+    shop.apply(model())
+    assert "no.such.module" in shop.reason("model", "adds", "CodeFailed")
+    shop.of("shop").refusals.clear()
+    shop.apply(model(source="def run(n):\n    return n\n"))
+    shop.ready("model", "adds")
+
+
+# Jobs
+
+
+def test_a_job_is_started_once_and_its_end_makes_the_model_ready(shop: Cluster) -> None:
+    shop.of("shop").work["adds"] = dict(WORK)
+    shop.apply(model())
+    first = job(shop)
+    assert first["metadata"]["labels"]["superduper.io/work"] == WORK["key"]
+    shop.reason("model", "adds", "Predicting")
+    assert shop.get("model", "adds")["status"]["job"] == first["metadata"]["name"]
+    shop.of("shop").work.clear()
+    shop.set_status("job", first["metadata"]["name"], finished("Complete"))
+    found = shop.ready("model", "adds")
+    assert found["status"]["job"] == first["metadata"]["name"]
+    assert job(shop)["metadata"]["uid"] == first["metadata"]["uid"]
+
+
+def test_other_work_stops_the_job_and_starts_the_next(shop: Cluster) -> None:
+    shop.of("shop").work["adds"] = dict(WORK)
+    shop.apply(model())
+    first = job(shop)["metadata"]["name"]
+    shop.of("shop").work["adds"] = {**WORK, "key": "fedcba9876543210"}
+    shop.gone("job", first)
+    assert job(shop)["metadata"]["labels"]["superduper.io/work"] == "fedcba9876543210"
+
+
+def test_a_job_that_failed_for_good_is_told_and_not_repeated_until_the_work_changes(shop: Cluster) -> None:
+    shop.of("shop").work["adds"] = dict(WORK)
+    shop.apply(model())
+    first = job(shop)
+    pod = {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "adds-1", "labels": first["spec"]["template"]["metadata"]["labels"]},
+        "spec": {"containers": [{"name": "job", "image": "x"}]},
+    }  # fmt: skip
+    shop.apply(pod)
+    said = json.dumps({"reason": "PredictionFailed", "message": "every row failed"})
+    state = {"terminated": {"exitCode": 42, "reason": "Error", "message": said}}
+    status = {"name": "job", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+    shop.set_status("pod", "adds-1", {"phase": "Failed", "containerStatuses": [status]})
+    shop.set_status("job", first["metadata"]["name"], finished("Failed", "PodFailurePolicy"))
+    assert "every row failed" in shop.reason("model", "adds", "PredictionFailed")
+    assert job(shop)["metadata"]["uid"] == first["metadata"]["uid"]
+    shop.of("shop").work["adds"] = {**WORK, "key": "fedcba9876543210"}
+    shop.until("a next job", lambda: len(shop.list("jobs", "superduper.io/model=adds")) == 2)
+
+
+def test_compute_that_is_not_installed_is_told(shop: Cluster) -> None:
+    shop.of("shop").work["adds"] = dict(WORK)
+    shop.apply(model(compute={"engine": "ray"}))
+    assert "KubeRay is not installed" in shop.reason("model", "adds", "ComputeMissing")
+    shop.apply(model())
+    job(shop)
+
+
+def test_a_suspended_model_has_no_job(shop: Cluster) -> None:
+    shop.of("shop").work["adds"] = dict(WORK)
+    shop.apply(model())
+    name = job(shop)["metadata"]["name"]
+    shop.apply(model(suspend=True))
+    shop.gone("job", name)
+    shop.reason("model", "adds", "Suspended")
+
+
+# Deletion
+
+
+def test_a_datalayer_in_use_waits_and_says_for_what(shop: Cluster) -> None:
+    shop.delete("datalayer", "shop")
+    assert "Table numbers" in shop.reason("datalayer", "shop", "InUse")
+    shop.delete("table", "numbers")
+    shop.gone("table", "numbers")
+    shop.gone("datalayer", "shop")
+    assert ("Table/numbers", "Retain") in shop.of("shop").deleted
+    assert "shop-data" in shop.event("shop", "Retained")
+    assert "ownerReferences" not in shop.get("pvc", "shop-data")["metadata"]
+
+
+def test_with_delete_the_volumes_go_too(cluster: Cluster) -> None:
+    cluster.apply(datalayer(deletionPolicy="Delete"), table(deletionPolicy="Delete"))
+    cluster.ready("table", "numbers")
+    cluster.delete("table", "numbers")
+    cluster.gone("table", "numbers")
+    assert ("Table/numbers", "Delete") in cluster.of("shop").deleted
+    cluster.delete("datalayer", "shop")
+    cluster.gone("datalayer", "shop")
+    cluster.until("the claim is deleted", lambda: (found := cluster.find("pvc", "shop-data")) is None
+                  or found["metadata"].get("deletionTimestamp"))  # fmt: skip
+
+
+def test_a_component_that_others_need_waits(shop: Cluster) -> None:
+    shop.apply(model())
+    shop.ready("model", "adds")
+    shop.of("shop").refusals["delete Table/numbers"] = (409, "InUse", "table 'numbers' is used by model 'adds'")
+    shop.delete("table", "numbers")
+    assert "adds" in shop.reason("table", "numbers", "InUse")
+    shop.of("shop").refusals.clear()
+    shop.gone("table", "numbers")
+
+
+def test_retained_objects_are_let_go_while_the_server_is_down(shop: Cluster) -> None:
+    shop.of("shop").down = True
+    shop.delete("table", "numbers")
+    shop.gone("table", "numbers", 10)
+    shop.delete("datalayer", "shop")
+    shop.gone("datalayer", "shop", 10)
+
+
+def test_data_that_cannot_be_removed_is_left_behind_after_a_while_and_named(shop: Cluster) -> None:
+    shop.apply(table("gone", deletionPolicy="Delete"))
+    shop.ready("table", "gone")
+    shop.of("shop").down = True
+    shop.delete("table", "gone")
+    shop.reason("table", "gone", "Deleting")
+    shop.gone("table", "gone", 45)
+    assert "Table 'gone'" in shop.event("gone", "LeftBehind")
