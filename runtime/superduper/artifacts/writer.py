@@ -106,7 +106,7 @@ class Writer:
         # Only the last part of an absolute path is the thing's own name; '.' and '..' are none.
         name = os.path.basename(os.path.abspath(root))
         try:
-            entries = tuple(scan(root, symlinks, self._put_file))
+            entries = tuple(scan(root, symlinks, self.put_file))
         except StoreError:
             raise
         except OSError as error:
@@ -118,7 +118,8 @@ class Writer:
             self._trees.add(id)
         return id
 
-    def _put_file(self, path: str) -> tuple[str, int]:
+    def put_file(self, path: str) -> tuple[str, int]:
+        """Store a file's bytes, streamed; gives their id and how many they are. Errors as for ``put``, and OSError."""
         with open(path, "rb") as handle:
             size = os.fstat(handle.fileno()).st_size
             if size <= SMALL:

@@ -31,6 +31,10 @@ class Draining(Exception):
     """The server is about to stop and takes nothing new."""
 
 
+class Busy(Draining):
+    """As much is going on as this server takes."""
+
+
 class TooLarge(Exception):
     """A request, or an answer that is not streamed, is beyond a limit."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from superduper import __version__
-from superduper.server import failures, health, objects_routes, seams
+from superduper.server import artifacts_routes, failures, health, models_routes, objects_routes, rows_routes, seams
 from superduper.server.access import datalayer
 from superduper.server.gate import Gate
 from superduper.server.state import State
@@ -22,7 +22,8 @@ def create_app(state: State) -> FastAPI:
     app.state.server = state
     failures.add_to(app)
     app.include_router(health.router)
-    app.include_router(objects_routes.router)
+    for part in (objects_routes, rows_routes, models_routes, artifacts_routes):
+        app.include_router(part.router)
     app.include_router(seams.router(datalayer, lambda part, _: _changed(state, part)))
     app.add_middleware(Gate, state=state)
     return app

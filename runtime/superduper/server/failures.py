@@ -45,7 +45,7 @@ def answer(error: BaseException, **more: Any) -> JSONResponse:
             status, said = 401, body("Unauthorized", str(error))
             headers["WWW-Authenticate"] = "Bearer"
         case Draining():
-            status, said = 503, body("Draining", str(error), **more)
+            status, said = 503, body(type(error).__name__, str(error), **more)
         case TooLarge():
             status, said = 413, body("TooLarge", str(error), **more)
         case HTTPException():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from superduper.server import failures
-from superduper.server.access import OPEN, Draining, TooLarge, Unauthorized, check_token
+from superduper.server.access import OPEN, Busy, Draining, TooLarge, Unauthorized, check_token
 
 if TYPE_CHECKING:
     from superduper.server.state import State
@@ -64,7 +64,7 @@ class Gate:
         if self.state.draining and scope["method"] not in READS:
             raise Draining("the server is about to stop and takes no more writes; try again")
         if self.state.active >= self.state.settings.max_requests:
-            raise Draining(f"{self.state.active} requests are being answered, and no more are taken; try again")
+            raise Busy(f"{self.state.active} requests are being answered, and no more are taken; try again")
         length = headers.get(b"content-length", b"0")
         if not STREAMED.match(scope["path"]) and length.isdigit() and int(length) > self.state.settings.max_body:
             raise self._too_large()

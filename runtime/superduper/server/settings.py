@@ -45,6 +45,8 @@ class ServerSettings(BaseSettings):
     """Requests at a time; more are refused with 503."""
     threads: Number = 24
     """Threads in which requests speak to databases and stores."""
+    streams: Number = 64
+    """Rows and artifacts that are streamed at a time, each in a thread."""
     background: Number = 2
     """Tables filled and models run at a time, in the background."""
     scan_seconds: Annotated[float, Field(gt=0)] = 3

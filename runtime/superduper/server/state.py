@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from superduper.config import CFG
+from superduper.server.access import Busy
 from superduper.server.background import Background
 from superduper.server.connection import Connection
 from superduper.server.metrics import Metrics
 from superduper.server.objects import Objects
 from superduper.server.settings import ServerSettings
+from superduper.server.values import clear_uploads
 
 if TYPE_CHECKING:
     from superduper.datalayer import Datalayer
@@ -33,12 +35,12 @@ class State:
         self.metrics = Metrics()
         self.threads = ThreadPoolExecutor(settings.threads, "superduper request")
         # Apart from the others: a reader may be slow, and holds its thread for as long.
-        self.streams = ThreadPoolExecutor(settings.threads, "superduper stream")
+        self.streams = ThreadPoolExecutor(settings.streams, "superduper stream")
         self.connection = Connection(connect or open_datalayer)
         self.background = Background(self)
         self.objects = Objects(self)
         self.draining = False
-        self.active = 0
+        self.active = self.streaming = 0
         self._counting = threading.Lock()
 
     def start(self) -> None:
@@ -70,6 +72,18 @@ class State:
             self.active -= 1
             self.metrics.active.set(self.active)
 
+    def stream_begun(self) -> None:
+        """Rows or an artifact are being streamed. Raises Busy where no thread is left for it."""
+        with self._counting:
+            if self.streaming >= self.settings.streams:
+                raise Busy(f"{self.streaming} streams are open, and no more are taken; try again in a moment")
+            self.streaming += 1
+
+    def stream_ended(self) -> None:
+        """The stream is over."""
+        with self._counting:
+            self.streaming -= 1
+
     def stuck(self) -> str | None:
         """What is wrong with the process itself, if anything is."""
         if self.draining:
@@ -82,4 +96,6 @@ def open_datalayer() -> Datalayer:
     """The datalayer that the settings name; writes run no model, the server decides about that."""
     from superduper.datalayer import superduper
 
-    return superduper(compute="local" if CFG.compute in ("auto", "job", "ray") else CFG.compute, defer=True)
+    db = superduper(compute="local" if CFG.compute in ("auto", "job", "ray") else CFG.compute, defer=True)
+    clear_uploads(db)
+    return db
