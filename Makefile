@@ -8,7 +8,7 @@ WORKERS ?= 2
 # What to test, and further options for pytest: make test TESTS='tests/unit -k query'
 TESTS ?=
 
-.PHONY: help quickstart test lint format bench generate lock clean setup images e2e cluster-up cluster-load cluster-down kind-up kind-down
+.PHONY: help quickstart test lint format bench bench-operator generate lock clean setup images e2e cluster-up cluster-load cluster-down kind-up kind-down
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ format: setup ## put the sources into shape
 
 bench: setup ## measure, beside the raw floor of the same run
 	$(PY) -m bench $(BENCH)
+
+bench-operator: setup ## measure the operator against a real API server, with 1,000 objects
+	$(PY) -m bench.operator $(BENCH)
 
 generate: setup ## write the generated files anew
 	$(PY) scripts/generate.py
