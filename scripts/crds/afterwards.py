@@ -44,7 +44,7 @@ def _same_kind_of_store(name: str, path: str) -> tuple[Transition, ...]:
             f"{name}_storage_grows",
             ("spec", path, "provision"),
             "!has(oldSelf.storage) || (has(self.storage) && "
-            "quantity(self.storage).compareTo(quantity(oldSelf.storage)) >= 0)",
+            "quantity(string(self.storage)).compareTo(quantity(string(oldSelf.storage))) >= 0)",
             "storage cannot shrink: volumes only grow; keep the size or raise it",
             at=".storage",
         ),

@@ -38,6 +38,8 @@ COMPONENTS: list[Component] = [
     MODEL,
     Model("trained", training=Training(object=SOURCE, table="t", inputs=("x",), target="y"), suspend=True),
     ObjectModel("listed", object=SOURCE, compute="local"),
+    ObjectModel("elsewhere", object=SOURCE, compute={"engine": "ray", "workers": 2, "image": "own:1"}),
+    ObjectModel("apart", object=SOURCE, compute="ray://head:10001"),
     Listener(MODEL, identifier="l", predict=MODEL.predict_spec),
     Metric("close", Code(source="def f(t, p):\n    return 1.0", callable="f")),
     Dataset("d", table="t", filter={"x": 1}),

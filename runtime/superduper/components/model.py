@@ -15,6 +15,7 @@ from superduper.errors import ConfigError, ModelError, SuperduperError
 
 if TYPE_CHECKING:
     from superduper.api.v1alpha1 import Code, ModelSpec
+    from superduper.api.v1alpha1.compute import Compute
     from superduper.api.v1alpha1.model import Artifact, Predict, Training, Validation
     from superduper.components.listener import Key
     from superduper.query.builder import Collection, Query
@@ -48,7 +49,7 @@ class Model(Component):
         predict: Predict | Mapping[str, Any] | None = None,
         validation: Validation | Mapping[str, Any] | None = None,
         batched: bool | None = None,
-        compute: str | None = None,
+        compute: str | Compute | Mapping[str, Any] | None = None,
         suspend: bool = False,
         deletion_policy: Literal["Retain", "Delete"] = "Retain",
         fetch: _code.Fetch | None = None,
@@ -66,7 +67,10 @@ class Model(Component):
             self.batched = predict.batched if batched is None else batched
             self.datatype = datatype if datatype is not None else _declared(identifier, predict)
             self.predict_spec = predict.model_copy(update={"output": self.output_spec(), "batched": self.batched})
-        self.compute, self.suspend, self.deletion_policy = compute, suspend, deletion_policy
+        self.compute_spec = parts.compute(compute)
+        self.compute = None if self.compute_spec is None else self.compute_spec.uri
+        """Where it runs in this process, by the name that a Datalayer's compute has; None: as the Datalayer says."""
+        self.suspend, self.deletion_policy = suspend, deletion_policy
         self._fetch = fetch
         self.fitted: Any = None
         """The fitted model, or a handle of it, where the datalayer has one."""
@@ -192,7 +196,7 @@ class Model(Component):
             training=self.training,
             predict=self.predict_spec,
             validation=self.validation,
-            compute=parts.compute(self.compute),
+            compute=self.compute_spec,
             suspend=self.suspend,
             deletion_policy=self.deletion_policy,
         )
@@ -227,7 +231,7 @@ class Model(Component):
             training=spec.training,
             predict=spec.predict,
             validation=spec.validation,
-            compute=None if spec.compute is None else spec.compute.uri,
+            compute=spec.compute,
             suspend=spec.suspend,
             deletion_policy=spec.deletion_policy,
             fetch=fetch,

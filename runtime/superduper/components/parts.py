@@ -13,7 +13,7 @@ T = TypeVar("T", bound=BaseModel)
 
 if TYPE_CHECKING:
     from superduper.api.v1alpha1 import Code
-    from superduper.api.v1alpha1.datalayer import Compute
+    from superduper.api.v1alpha1.compute import Compute
     from superduper.api.v1alpha1.model import Artifact, Predict, Training, Validation
 
     Coded = Callable[[str, Any], Code]
@@ -34,14 +34,14 @@ def predict(given: Predict | Mapping[str, Any] | None) -> Predict | None:
     return _checked(Predict, given, "predict")
 
 
-def compute(given: str | None) -> Compute | None:
-    """``local``, ``dask`` or ``dask://host:8786``. Raises ManifestError."""
-    from superduper.api.v1alpha1.datalayer import Compute
+def compute(given: str | Compute | Mapping[str, Any] | None) -> Compute | None:
+    """``local``, ``ray`` or ``dask://host:8786``, or ``{engine, workers, …}``. Raises ManifestError."""
+    from superduper.api.v1alpha1.compute import Compute
 
-    if given is None:
-        return None
-    engine, found, address = given.partition("://")
-    return _checked(Compute, {"engine": engine, "address": address if found else None}, "compute")
+    if isinstance(given, str):
+        engine, found, address = given.partition("://")
+        given = {"engine": engine, "address": address if found else None}
+    return _checked(Compute, given, "compute")
 
 
 def training(given: Training | Mapping[str, Any] | None, code: Coded) -> Training | None:

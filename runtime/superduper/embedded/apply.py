@@ -86,6 +86,10 @@ class Apply:
         found = manifest.resolved()
         previous = state.find(found.kind, found.metadata.name)
         record = next_record(previous, found, manifest.datalayer, manifest.identifier)
+        if previous is None and isinstance(found, api.Model) and found.spec.compute and found.spec.compute.cluster_only:
+            self.reporter.say(
+                f"model/{record.name}: compute: {', '.join(found.spec.compute.cluster_only)} without effect outside a cluster"
+            )
         works: dict[str, Callable[[Record], tuple[Record, str]]] = {
             "Datalayer": lambda record: self._datalayer(record, manifest, previous),
             "DataType": self._datatype,

@@ -99,7 +99,8 @@ class Delete:
             ("metadata", "metadata"),
             ("artifact_store", "artifact_store"),
         ):
-            part = getattr(spec, field)
+            # Metadata that is left out lies in the databackend, or in a file beside it.
+            part = getattr(spec, field) or (spec.databackend if field == "metadata" else None)
             if part is not None and part.provision is not None and key in record.memo:
                 _remove_store(record.memo[key])
 
@@ -110,5 +111,5 @@ def _remove_store(uri: str) -> None:
     if scheme == "filesystem":
         shutil.rmtree(path, ignore_errors=True)
     else:
-        for end in ("", "-wal", "-shm"):
+        for end in ("", "-wal", "-shm", ".wal"):
             path.with_name(path.name + end).unlink(missing_ok=True)

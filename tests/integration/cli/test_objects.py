@@ -229,6 +229,22 @@ def test_delete_takes_rows_and_stores_where_the_policy_says_so(cli: Cli, numbers
     assert not Path(".superduper/local.db").exists()
 
 
+def test_what_is_for_a_cluster_is_said_and_duckdb_is_a_file_here(cli: Cli, numbers: Path) -> None:
+    server = "  server: {tls: {secretRef: {name: cert}}}\n  compute: {engine: job, image: own/image:1}\n"
+    datalayer = PROVISIONED.replace("postgres", "duckdb") + server
+    model = MODEL + "  compute: {engine: job, resources: {limits: {cpu: 1}}}\n"
+    (numbers / "all.yaml").write_text(f"{datalayer}---{TABLE}---{model}")
+    said = cli("apply", "-f", str(numbers)).out
+    assert "duckdb is provisioned in a cluster; here it is duckdb:" in said
+    assert "datalayer/local: server: is started in a cluster; here everything runs in this process" in said
+    assert "datalayer/local: compute: engine job, image without effect here: models run in local" in said
+    assert "model/plus: compute: engine job, resources without effect outside a cluster" in said
+    assert "10 of 10" in cli("get", "mdl").out
+    assert "without effect" not in cli("apply", "-f", str(numbers)).out
+    cli("delete", "-f", str(numbers))
+    assert [path.name for path in Path(".superduper").iterdir() if path.name.startswith("local")] == []
+
+
 def test_two_datalayers_live_in_one_home(cli: Cli, numbers: Path) -> None:
     cli("apply", "-f", str(numbers))
     second = f"{DATALAYER}---{TABLE}---{MODEL}".replace("local", "other").replace("rows.db", "more.db")

@@ -12,7 +12,6 @@ from superduper.api.explain import checked
 from superduper.api.v1alpha1 import (
     Code,
     Datalayer,
-    DatalayerSpec,
     DatasetSpec,
     DataType,
     DataTypeSpec,
@@ -31,47 +30,8 @@ from superduper.errors import ManifestError
 CODE = {"module": "math", "callable": "sqrt"}
 SHA1 = "866cf8526595d3620d6045172fb16d1efefac4b1"
 PREDICT = {"table": "t", "inputs": ["x"]}
-SQLITE = {"databackend": {"uri": "sqlite://x.db"}}
-SERVERS = {"server": {"replicas": 2}}
 
 ACCEPTED: list[tuple[str, type[Any], dict[str, Any]]] = [
-    ("a URI is enough", DatalayerSpec, {"databackend": {"uri": "sqlite://x.db"}}),
-    ("a URI with nothing behind the scheme is one", DatalayerSpec, {"databackend": {"uri": "sqlite://"}}),
-    (
-        "a Secret may hold the URI",
-        DatalayerSpec,
-        {"databackend": {"uriFrom": {"secretKeyRef": {"name": "db.main", "key": "uri"}}}},
-    ),
-    (
-        "stores may be provisioned",
-        DatalayerSpec,
-        {
-            "databackend": {"provision": {"engine": "postgres", "storage": "10Gi"}},
-            "artifactStore": {"provision": {"engine": "s3"}, "hash": "sha256"},
-        },
-    ),
-    (
-        "DuckDB may be provisioned",
-        DatalayerSpec,
-        {"databackend": {"provision": {"engine": "duckdb"}}, "server": {"service": {"type": "NodePort"}}},
-    ),
-    (
-        "several servers on stores that several may write",
-        DatalayerSpec,
-        {**SERVERS, "databackend": {"provision": {"engine": "postgres"}}, "artifactStore": {"uri": "s3://b"}},
-    ),
-    (
-        "several servers on MongoDB, which holds files too",
-        DatalayerSpec,
-        {**SERVERS, "databackend": {"uri": "mongodb://h/d"}},
-    ),
-    ("workers of a Ray that is started", DatalayerSpec, {**SQLITE, "compute": {"engine": "ray", "workers": 2}}),
-    ("a Ray that is there", DatalayerSpec, {**SQLITE, "compute": {"engine": "ray", "address": "ray:10001"}}),
-    (
-        "a pod of its own",
-        DatalayerSpec,
-        {**SQLITE, "compute": {"engine": "job", "resources": {"limits": {"cpu": "2"}}}},
-    ),
     ("a codec alone", DataTypeSpec, {"codec": "image", "info": {"format": "PNG"}}),
     ("an encoder without a decoder", DataTypeSpec, {"encoder": CODE}),
     ("a decoder without an encoder", DataTypeSpec, {"decoder": CODE, "encodable": "lazy_artifact"}),
@@ -101,97 +61,6 @@ ACCEPTED: list[tuple[str, type[Any], dict[str, Any]]] = [
 ]
 
 REFUSED: list[tuple[str, type[Any], dict[str, Any], str]] = [
-    (
-        "two connections",
-        DatalayerSpec,
-        {"databackend": {"uri": "sqlite://", "provision": {"engine": "sqlite"}}},
-        "databackend: exactly one of uri, uriFrom and provision must be given",
-    ),
-    ("no connection", DatalayerSpec, {"databackend": {}}, "databackend: exactly one of uri, uriFrom"),
-    ("no databackend", DatalayerSpec, {}, "databackend: required"),
-    (
-        "an engine that does not work yet",
-        DatalayerSpec,
-        {"databackend": {"provision": {"engine": "postgress"}}},
-        "databackend.provision.engine: 'postgress' is not one of sqlite, postgres, duckdb; did you mean 'postgres'?",
-    ),
-    (
-        "no URI, and its password is not shown",
-        DatalayerSpec,
-        {"databackend": {"uri": "//me:geheim@host"}},
-        "databackend.uri: must be a URI with its scheme, as sqlite://data.db",
-    ),
-    (
-        "snake_case in YAML",
-        DatalayerSpec,
-        {"databackend": {"uri": "sqlite://"}, "deletion_policy": "Delete"},
-        "deletion_policy: unknown field; did you mean 'deletionPolicy'?",
-    ),
-    (
-        "a field unlike any other",
-        DatalayerSpec,
-        {"databackend": {"uri": "sqlite://"}, "compute": {"gpu": 1}},
-        "compute.gpu: unknown field; known here: engine, address, workers",
-    ),
-    (
-        "a text where a truth value belongs",
-        DatalayerSpec,
-        {"databackend": {"uri": "sqlite://"}, "suspend": "yes"},
-        "suspend: must be true or false, not 'yes'",
-    ),
-    (
-        "several servers on SQLite",
-        DatalayerSpec,
-        {**SERVERS, **SQLITE, "artifactStore": {"uri": "s3://b"}},
-        "server.replicas must be 1 where sqlite, duckdb or filesystem is used",
-    ),
-    (
-        "several servers on one volume",
-        DatalayerSpec,
-        {
-            **SERVERS,
-            "databackend": {"uri": "postgresql://h/d"},
-            "artifactStore": {"provision": {"engine": "filesystem"}},
-        },
-        "server.replicas must be 1",
-    ),
-    (
-        "several servers where the file system is the default",
-        DatalayerSpec,
-        {**SERVERS, "databackend": {"uri": "postgresql://h/d"}},
-        "or artifactStore is left out",
-    ),
-    (
-        "several servers on one file of metadata",
-        DatalayerSpec,
-        {**SERVERS, "databackend": {"uri": "mongodb://h/d"}, "metadata": {"provision": {"engine": "sqlite"}}},
-        "server.replicas must be 1",
-    ),
-    (
-        "metadata in DuckDB",
-        DatalayerSpec,
-        {**SQLITE, "metadata": {"uri": "duckdb:///m.duckdb"}},
-        "metadata cannot be duckdb, which holds rows only",
-    ),
-    ("no server", DatalayerSpec, {**SQLITE, "server": {"replicas": 0}}, "server.replicas: must be greater than"),
-    (
-        "an address of nothing",
-        DatalayerSpec,
-        {**SQLITE, "compute": {"engine": "job", "address": "h:1"}},
-        "compute: address goes with engine ray and engine dask only",
-    ),
-    (
-        "workers of a Ray that is there",
-        DatalayerSpec,
-        {**SQLITE, "compute": {"engine": "ray", "address": "h:1", "workers": 1}},
-        "compute: workers goes with engine ray or auto, and not with address",
-    ),
-    (
-        "resources of no pod",
-        ModelSpec,
-        {"object": CODE, "compute": {"engine": "local", "image": "own:1"}},
-        "compute: resources and image do not go with engine local",
-    ),
     ("codec and encoder", DataTypeSpec, {"codec": "json", "encoder": CODE}, "either codec or encoder and/or decoder"),
     ("neither codec nor coder", DataTypeSpec, {}, "either codec or encoder and/or decoder"),
     (
@@ -444,18 +313,3 @@ def test_conditions_keep_their_time_while_their_status_stays() -> None:
     ]
     third = conditions("Ready", Reason.AVAILABLE, generation=2, previous=second, now=later)
     assert [(c.type, c.status, c.last_transition_time) for c in third] == [("Ready", "True", later)]
-
-
-@pytest.mark.parametrize(
-    ("compute", "uri"),
-    [
-        ({}, None),
-        ({"engine": "local"}, "local"),
-        ({"engine": "job"}, "local"),
-        ({"engine": "ray", "workers": 3}, "ray"),
-        ({"engine": "ray", "address": "head:10001"}, "ray://head:10001"),
-        ({"engine": "dask", "address": "scheduler:8786"}, "dask://scheduler:8786"),
-    ],
-)
-def test_compute_has_the_name_that_python_gives_it(compute: dict[str, Any], uri: str | None) -> None:
-    assert checked(DatalayerSpec, {**SQLITE, "compute": compute}).compute.uri == uri

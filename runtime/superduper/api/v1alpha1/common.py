@@ -7,7 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -24,6 +35,7 @@ DOTTED_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
 ARGUMENT_PATTERN = r"^([0-9]|[1-9][0-9]|[A-Za-z_][A-Za-z0-9_]*)$"
 URI_PATTERN = r"^[A-Za-z][A-Za-z0-9+.-]*:"
 ADDRESS_PATTERN = r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$"
+IMAGE_PATTERN = r"^[a-z0-9][A-Za-z0-9._:/@-]*$"
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 
 OUTPUTS = "_outputs__"
@@ -41,6 +53,7 @@ IN_WORDS = {
     ARGUMENT_PATTERN: "the name of an argument, or its position from 0",
     URI_PATTERN: "a URI with its scheme, as sqlite://data.db",
     ADDRESS_PATTERN: "a host with its port, as scheduler:8786",
+    IMAGE_PATTERN: "the name of an image, as registry.example/runtime:1.0",
     QUANTITY_PATTERN: "a quantity, as 500m or 10Gi",
 }
 """What each pattern asks for, for messages and docs."""
@@ -57,7 +70,27 @@ DottedName = Annotated[str, StringConstraints(pattern=DOTTED_PATTERN, max_length
 ArgumentName = Annotated[str, StringConstraints(pattern=ARGUMENT_PATTERN, max_length=63)]
 Uri = Annotated[str, StringConstraints(pattern=URI_PATTERN, max_length=2048)]
 Address = Annotated[str, StringConstraints(pattern=ADDRESS_PATTERN, max_length=261)]
-Quantity = Annotated[str, StringConstraints(pattern=QUANTITY_PATTERN, max_length=32)]
+Image = Annotated[str, StringConstraints(pattern=IMAGE_PATTERN, max_length=512)]
+
+
+def _as_text(value: object) -> object:
+    return str(value) if type(value) is int else value
+
+
+# Kubernetes takes `cpu: 2` as well as `cpu: "2"`.
+Quantity = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    StringConstraints(pattern=QUANTITY_PATTERN, max_length=32),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"type": "string", "pattern": QUANTITY_PATTERN, "maxLength": 32},
+                {"type": "integer", "minimum": 0},
+            ]
+        }
+    ),
+]
 ShortText = Annotated[str, StringConstraints(max_length=253)]
 FreeMap = Annotated[dict[ShortText, JsonValue], Field(max_length=64)]
 FilterDocument = Annotated[dict[ShortText, JsonValue], Field(max_length=64)]

@@ -6,10 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StrictInt, StringConstraints
 
-from superduper.api.v1alpha1.common import Address, Quantity, Rule, Spec
+from superduper.api.v1alpha1.common import Address, Image, Quantity, Rule, Spec
 
 Engine = Literal["auto", "local", "ray", "dask", "job"]
-Image = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._:/@-]*$", max_length=512)]
 Quantities = Annotated[dict[Annotated[str, StringConstraints(max_length=63)], Quantity], Field(max_length=16)]
 Workers = Annotated[StrictInt, Field(ge=0, le=1000)]
 
