@@ -195,7 +195,12 @@ class _Loader:
         if not path.is_dir():
             self.read_file(path)
             return
-        found = sorted(file for file in path.rglob("*") if file.suffix in (".yaml", ".yml") and file.is_file())
+        found = sorted(
+            file
+            for file in path.rglob("*")
+            # What kustomize is told; what it would make of it, ConfigMaps of files, `sourceFrom` finds by itself.
+            if file.suffix in (".yaml", ".yml") and file.stem != "kustomization" and file.is_file()
+        )
         if not found:
             self.problems.append(f"{path}: no *.yaml or *.yml in this folder")
         for file in found:
