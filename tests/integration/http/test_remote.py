@@ -17,7 +17,7 @@ import pytest
 
 from superduper import DataType, Document, Listener, Metric, Model, ObjectModel, Table, superduper
 from superduper.datalayer import Datalayer
-from superduper.errors import DuplicateKey, ModelError, NotFound, Unsupported
+from superduper.errors import AccessDenied, DuplicateKey, ModelError, NotFound, Unsupported
 from superduper.remote import RemoteDatalayer
 from tests.servers.datalayer import SeamsServer
 
@@ -118,6 +118,25 @@ def test_and_over_the_other_databases(kind: str, request: pytest.FixtureRequest)
         assert remote.show() == []
     with superduper(beneath, artifact_store="filesystem://./artifacts", home=".superduper") as embedded:
         assert plain(walk(embedded)) == expected
+
+
+def test_and_through_superduper_serve_itself(tmp_path: Path) -> None:
+    environment = os.environ | {"SUPERDUPER_TOKEN": "s3cret", "SUPERDUPER_HOME": str(tmp_path / "server")}
+    command = [sys.executable, "-m", "superduper", "serve", "--host", "127.0.0.1", "--port", "0", "--admin-port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            assert server.stdout is not None
+            address = re.search(r"http://[\d.:]+", server.stdout.readline())
+            assert address is not None
+            with pytest.raises(AccessDenied, match="none was given"):
+                superduper(address[0])
+            with superduper(address[0], token="s3cret", home=".superduper") as remote:
+                found = plain(walk(remote))
+        finally:
+            server.terminate()
+            assert server.wait(60) == 0
+    with superduper("sqlite://here.db", home=".superduper") as embedded:
+        assert plain(walk(embedded)) == found
 
 
 def uri_beneath(server: SeamsServer, uri: str) -> str:
