@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self
@@ -45,7 +46,7 @@ Observer = Callable[[str, int], None]
 """Told each failed request's verb and status (0 for no answer)."""
 
 
-async def login(context: str | None = None) -> Configuration:
+async def login() -> Configuration:
     """The pod's service account, its token read again each minute; outside a cluster the kubeconfig, with its plugins.
 
     Raises ``ApiError`` where there is neither.
@@ -55,7 +56,8 @@ async def login(context: str | None = None) -> Configuration:
         config.load_incluster_config(client_configuration=found)
     except config.ConfigException:
         try:
-            await config.load_kube_config(client_configuration=found, context=context)
+            # The client reads KUBECONFIG when it is imported, which may be too early.
+            await config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=found)
         except (config.ConfigException, OSError) as error:
             message = f"no way into the cluster: no service account, and the kubeconfig cannot be used ({error})"
             raise ApiError(message) from error
@@ -103,10 +105,12 @@ class Api:
         query = {"fieldManager": MANAGER, "force": "true"}
         return await self.request("patch", "PATCH", path, body=manifest, query=query, content=APPLY)
 
-    async def merge(self, kind: str, namespace: str, name: str, patch: Manifest, subresource: str = "") -> Manifest:
+    async def merge(
+        self, kind: str, namespace: str, name: str, patch: Manifest, subresource: str = "", *, manager: str = MANAGER
+    ) -> Manifest:
         """A merge patch: null takes a field away. With a resourceVersion in it, ``Conflict`` where that is not the newest."""
         path = RESOURCES[kind].path(namespace, name, subresource)
-        return await self.request("patch", "PATCH", path, body=patch, query={"fieldManager": MANAGER}, content=MERGE)
+        return await self.request("patch", "PATCH", path, body=patch, query={"fieldManager": manager}, content=MERGE)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete it; its children follow in the background. Raises ``NotFound``."""

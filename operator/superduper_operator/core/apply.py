@@ -11,15 +11,15 @@ from typing import Final
 
 from superduper_operator.core.api import Api, Manifest
 from superduper_operator.core.cache import Cache
-from superduper_operator.core.diff import differences, without_none
-from superduper_operator.core.errors import AlreadyExists, NotFound, Taken
+from superduper_operator.core.diff import applied_by_us, differences, whole_lists, without_none
+from superduper_operator.core.errors import AlreadyExists, Immutable, Invalid, NotFound, Taken
 from superduper_operator.core.metrics import Metrics
 from superduper_operator.core.resources import MANAGER
 
 log = logging.getLogger(__name__)
 
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 OWNER: Final = "superduper.io/datalayer"
+REPAIR: Final = f"{MANAGER}-repair"
 SECRET_REST: Final = 30.0
 """A Secret that was there is asked for again after so many seconds: we may create Secrets and not watch them."""
 
@@ -61,9 +61,11 @@ class Applier:
                 self._applied[place] = _Applied(digest, live["metadata"]["resourceVersion"])
                 return live
             self._tell(place, found, repaired=before is not None and before.digest == digest)
-        elif before is not None and before.digest == digest:
-            self._tell(place, ["the whole object"], repaired=True)
-        now = await self._api.apply(desired)
+            now = await self._put_right(desired, found)
+        else:
+            if before is not None and before.digest == digest:
+                self._tell(place, ["the whole object"], repaired=True)
+            now = await self._api.apply(desired)
         self._cache.put(kind, now)
         self._applied[place] = _Applied(digest, now["metadata"]["resourceVersion"])
         return now
@@ -103,6 +105,27 @@ class Applier:
         now = time.monotonic()
         self._secrets = {place: seen for place, seen in self._secrets.items() if now - seen < 20 * SECRET_REST}
 
+    async def _put_right(self, desired: Manifest, found: list[str]) -> Manifest:
+        """Apply; where an item that somebody else put into one of our lists stands against ours, without that item."""
+        try:
+            return await self._api.apply(desired)
+        except Immutable:
+            raise
+        except Invalid as refused:
+            lists = whole_lists(desired, found)
+            if not lists:
+                raise
+            place = (desired["kind"], desired["metadata"]["namespace"], desired["metadata"]["name"])
+            try:
+                await self._api.merge(*place, lists, manager=REPAIR)
+            except Invalid:
+                raise refused from None
+        now = await self._api.apply(desired)
+        # Two owners would keep these fields for ever: the repair gives its share back.
+        kept = [entry for entry in now["metadata"]["managedFields"] if entry.get("manager") != REPAIR]
+        body = {"metadata": {"resourceVersion": now["metadata"]["resourceVersion"], "managedFields": kept}}
+        return await self._api.merge(*place, body)
+
     async def _unseen(self, place: tuple[str, str, str]) -> Manifest | None:
         """The object where the cache has none: it may be somebody else's, without our label."""
         try:
@@ -111,14 +134,15 @@ class Applier:
             return None
 
     def _ours(self, live: Manifest, desired: Manifest) -> None:
-        """Raises ``Taken`` where the object is not of the same Datalayer."""
+        """Raises ``Taken`` where the object is not of the same Datalayer. Without its label, who applied it counts."""
         labels = live["metadata"].get("labels") or {}
         wanted = desired["metadata"].get("labels") or {}
-        if labels.get(OWNER) == wanted.get(OWNER) and (OWNER in labels or labels.get(MANAGED_BY) == MANAGER):
+        whose = labels.get(OWNER)
+        if whose == wanted.get(OWNER) if whose is not None else applied_by_us(live):
             return
         what = f"{desired['kind']} {desired['metadata']['name']}"
-        whose = f"to the Datalayer '{labels[OWNER]}'" if OWNER in labels else "to somebody else"
-        message = f"{what} exists and belongs {whose}: delete or rename it, or give this object another name"
+        belongs = f"to the Datalayer '{whose}'" if whose is not None else "to somebody else"
+        message = f"{what} exists and belongs {belongs}: delete or rename it, or give this object another name"
         raise Taken(message, what=what)
 
     def _tell(self, place: tuple[str, str, str], found: list[str], *, repaired: bool) -> None:

@@ -60,6 +60,28 @@ def differences(desired: Manifest, live: Manifest) -> list[str]:
     return [*_missing(named, live, ""), *_left_over(_owned(live), named, "")]
 
 
+def applied_by_us(live: Manifest) -> bool:
+    """Whether we have ever applied this object."""
+    return _our_entry(live) is not None
+
+
+def whole_lists(desired: Manifest, paths: list[str]) -> Manifest:
+    """The part of the manifest with the outermost lists in which those paths lie, each as a whole; {} where none does."""
+    found: Manifest = {}
+    for path in paths:
+        keys = path.partition("[")[0].split(".")
+        value: Any = desired
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, list):
+            continue
+        place = found
+        for key in keys[:-1]:
+            place = place.setdefault(key, {})
+        place[keys[-1]] = value
+    return found
+
+
 def _missing(desired: Any, live: Any, path: str) -> Iterator[str]:
     """Desired values that the live object lacks."""
     if isinstance(desired, dict):
@@ -121,11 +143,17 @@ def _left_over(owned: Manifest, desired: Any, path: str) -> Iterator[str]:
 
 
 def _owned(live: Manifest) -> Manifest:
+    entry = _our_entry(live)
+    fields: Manifest = (entry or {}).get("fieldsV1") or {}
+    return fields
+
+
+def _our_entry(live: Manifest) -> Manifest | None:
     for entry in live["metadata"].get("managedFields") or ():
         if entry.get("manager") == MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource"):
-            fields: Manifest = entry.get("fieldsV1") or {}
-            return fields
-    return {}
+            found: Manifest = entry
+            return found
+    return None
 
 
 def _find(items: Any, wanted: Manifest) -> Any:

@@ -31,22 +31,24 @@ LABELS: Final = {"superduper.io/model": "Model", "superduper.io/datalayer": "Dat
 """Whose child an object is, by its label; the first that is there counts."""
 
 
-def affected(kind: str, old: Manifest | None, new: Manifest | None) -> Key | None:
-    """Which key a change of an object concerns; None where it concerns nobody.
+def affected(kind: str, old: Manifest | None, new: Manifest | None) -> set[Key]:
+    """Which keys a change of an object concerns. A child whose label was taken away still concerns its former owner.
 
     Changes of the status of our own kinds are our own writes.
     """
-    obj = new or old
-    if obj is None:
-        return None
-    meta = obj["metadata"]
     if RESOURCES[kind].ours:
         if old is not None and new is not None and _asked(old) == _asked(new):
-            return None
-        return Key(kind, meta["namespace"], meta["name"])
-    labels = meta.get("labels") or {}
-    owner = next((label for label in LABELS if label in labels), None)
-    return Key(LABELS[owner], meta["namespace"], labels[owner]) if owner else None
+            return set()
+        return {
+            Key(kind, obj["metadata"]["namespace"], obj["metadata"]["name"]) for obj in (old, new) if obj is not None
+        }
+    return {key for obj in (old, new) if obj is not None and (key := _owner(obj)) is not None}
+
+
+def _owner(obj: Manifest) -> Key | None:
+    labels = obj["metadata"].get("labels") or {}
+    label = next((label for label in LABELS if label in labels), None)
+    return Key(LABELS[label], obj["metadata"]["namespace"], labels[label]) if label else None
 
 
 def _asked(obj: Manifest) -> tuple[object, ...]:
@@ -197,9 +199,9 @@ class Engine:
                 self._queue.add(key, random.uniform(0, within))
 
     def _changed(self, kind: str, old: Manifest | None, new: Manifest | None) -> None:
-        key = affected(kind, old, new)
-        if key is not None and key.kind in self._reconcilers:
-            self._queue.add(key)
+        for key in affected(kind, old, new):
+            if key.kind in self._reconcilers:
+                self._queue.add(key)
 
     def _count(self) -> dict[tuple[str, str], int]:
         found: Counter[tuple[str, str]] = Counter()

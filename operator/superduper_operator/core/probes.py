@@ -45,15 +45,15 @@ class Probes:
         self._checks = {"/healthz": tuple(live), "/readyz": tuple(ready)}
         self._runner: web.AppRunner | None = None
 
-    async def start(self, port: int, host: str | None = None) -> int:
-        """Serve, and return the port. Raises ``OSError`` where it is taken."""
+    async def start(self, port: int) -> int:
+        """Serve, and return the port; for port 0 a free one, on the loopback. Raises ``OSError`` where it is taken."""
         app = web.Application()
         for path in self._checks:
             app.router.add_get(path, self._check)
         app.router.add_get("/metrics", self._page)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
+        site = web.TCPSite(self._runner, None if port else "127.0.0.1", port)
         await site.start()
         return int(self._runner.addresses[0][1])
 
