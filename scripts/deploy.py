@@ -48,10 +48,11 @@ def files(root: Path, crds: Iterable[tuple[Path, str]]) -> dict[Path, str]:
         "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }
     made = {
-        "kustomization.yaml": [{**KUSTOMIZATION, "resources": ["crds", "operator"]}],
+        "kustomization.yaml": [{**KUSTOMIZATION, "resources": ["namespace.yaml", "crds", "operator"]}],
+        # Apart, so that `kubectl delete -k deploy/operator` leaves the namespace with the operator's key.
+        "namespace.yaml": [namespace],
         "crds/kustomization.yaml": [{**KUSTOMIZATION, "resources": sorted(copies)}],
-        "operator/kustomization.yaml": [{**KUSTOMIZATION, "resources": ["namespace.yaml", "operator.yaml"]}],
-        "operator/namespace.yaml": [namespace],
+        "operator/kustomization.yaml": [{**KUSTOMIZATION, "resources": ["operator.yaml"]}],
         "operator/operator.yaml": [_plain(document) for document in operator],
         "uninstall/kustomization.yaml": [{**KUSTOMIZATION, "resources": ["uninstall.yaml"]}],
         "uninstall/uninstall.yaml": [_plain(document) for document in uninstall],
