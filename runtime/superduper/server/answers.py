@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from superduper.errors import Unreachable
@@ -44,7 +46,9 @@ class Answers:
             return await do()
         known = self._kept.get(request)
         if known is not None:
-            return await asyncio.shield(known.done)
+            # What was cut off before it had arrived whole was not done: it is now.
+            with contextlib.suppress(ClientDisconnect):
+                return await asyncio.shield(known.done)
         if before is not None and before != self.instance:
             raise Unreachable(
                 f"the connection was lost during {what}, and another server process answers now: whether it was done is not "

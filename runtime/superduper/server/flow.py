@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
@@ -104,12 +104,3 @@ class Body:
         """Read what is left, so that whoever sends it hears the answer."""
         async for _ in self._chunks:
             continue
-
-
-async def closing(items: Produced[T], first: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-    """The bytes, and the producer closed after them, also where the reader goes away."""
-    try:
-        async for piece in first:
-            yield piece
-    finally:
-        await items.close()

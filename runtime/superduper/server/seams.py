@@ -1,6 +1,6 @@
 """The three stores of a datalayer over HTTP, as ``superduper.backends.http`` speaks to them.
 
-``POST /v1/seams/{part}/{method}`` runs one method of one store; which there are stands in ``CALLS`` and ``STREAMS``. A
+``POST /v1/seams/{part}/{method}`` runs one method of one store; which there are stands in ``calls.py``. A
 result that takes longer than a few seconds is announced by signs of life, so that a slow query is told from a dead
 server. ``GET`` and ``PUT /v1/seams/artifacts/object`` carry an object in pieces.
 """
@@ -23,10 +23,9 @@ from superduper.backends.base.metadata import ComponentKey
 from superduper.backends.http import records
 from superduper.datalayer import Datalayer
 from superduper.errors import QueryError, StoreError, SuperduperError, Unreachable
-from superduper.query import ast
-from superduper.query.tables import TableDef
 from superduper.server import running
 from superduper.server.answers import Answers
+from superduper.server.calls import CALLS, STREAMS, arguments
 from superduper.server.flow import Body, Produced
 from superduper.uris import without_password
 
@@ -39,83 +38,6 @@ BATCH = 200
 PIECE = 4 << 20
 """Bytes of an object that are read at once."""
 WORKERS = 64
-
-Filter = (ast.Compare, ast.In, ast.Exists, ast.Regex, ast.And, ast.Or, ast.Not)
-Rows = list
-_STR, _INT, _MAYBE = (str,), (int,), (str, type(None))
-_VERSION = (int, type(None))
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """A method that may be called: the types of its arguments, and whether it only reads."""
-
-    args: tuple[tuple[type, ...], ...] = ()
-    reads: bool = False
-    named: tuple[str, ...] = ()
-
-
-_TABLE = (TableDef,)
-CALLS: dict[str, dict[str, Call]] = {
-    "data": {
-        "create_table": Call((_TABLE,)),
-        "drop_table": Call((_STR,)),
-        "list_tables": Call(reads=True),
-        "check": Call((_TABLE, (Rows,)), reads=True),
-        "insert": Call((_TABLE, (Rows,))),
-        "upsert": Call((_TABLE, (Rows,))),
-        "count": Call((_TABLE, Filter), reads=True),
-        "distinct": Call((_TABLE, _STR, Filter), reads=True),
-        "update": Call((_TABLE, Filter, (ast.Update,)), named=("many",)),
-        "replace": Call((_TABLE, Filter, (dict,))),
-        "delete": Call((_TABLE, Filter), named=("many",)),
-        "settle": Call(((list,),)),
-        "native_names": Call((_TABLE,), reads=True),
-    },
-    "metadata": {
-        "add_component": Call((_STR, _STR), named=("digest", "spec", "artifacts", "children")),
-        "component": Call((_STR, _STR, _VERSION), reads=True),
-        "components": Call((_MAYBE,), reads=True),
-        "versions": Call((_STR, _STR), reads=True),
-        "state": Call(reads=True),
-        "remove_component": Call((_STR, _STR, _VERSION)),
-        "children": Call(((list,),), reads=True),
-        "parents": Call((_STR, _STR, _VERSION), reads=True),
-        "status": Call((_STR, _STR), reads=True),
-        "set_status": Call((_STR, _STR, (dict,))),
-        "put_job": Call(((list,),)),
-        "jobs": Call((_MAYBE,), reads=True, named=("limit",)),
-        "acquire": Call((_STR, _STR, (int, float))),
-        "holder": Call((_STR,), reads=True),
-        "release": Call((_STR, _STR)),
-        "prepare": Call(),
-        "drop": Call(),
-    },
-    "artifacts": {
-        "head": Call((_STR,), reads=True),
-        "delete": Call(((list,),)),
-        "move": Call((_STR, _STR)),
-        "existing": Call(((list,),), reads=True),
-        "discard": Call(((list,),)),
-        "url": Call((_STR, (int, float)), reads=True),
-        "drop": Call(),
-    },
-    "models": {
-        "predict": Call((_STR, (list,), (dict,)), reads=True),
-        "coverage": Call((_STR,), reads=True),
-    },
-}
-"""What may be called; nothing else can be."""
-STREAMS: dict[str, dict[str, Call]] = {
-    "data": {
-        "select": Call((_TABLE, (ast.Select,)), reads=True, named=("batch",)),
-        "missing": Call((_TABLE, Filter, _TABLE, Filter), reads=True, named=("batch",)),
-    },
-    "metadata": {"artifacts": Call(reads=True)},
-    "artifacts": {"list": Call((_STR,), reads=True), "leftovers": Call(reads=True)},
-    "models": {"validate": Call((_STR,)), "run": Call((_STR,), named=("retry", "full"))},
-}
-"""What gives many items, one frame after the other."""
 
 Access = Callable[..., Datalayer]
 """A dependency that lets in who may, and gives the datalayer."""
@@ -164,6 +86,9 @@ class _Seams:
             answer: Response = await do()
         except (SuperduperError, KeyError) as error:
             answer = self._refusal(error)
+        except ClientDisconnect:
+            # It broke off before it was whole, or was given up: nothing of it is kept, and nobody may be left to be told.
+            answer = self._refusal(StoreError("the body broke off before its end, and nothing of it was stored"))
         answer.headers["superduper-instance"] = self.answers.instance
         return answer
 
@@ -187,7 +112,7 @@ class _Seams:
         known = CALLS.get(part, {}).get(method) or STREAMS.get(part, {}).get(method)
         if known is None:
             raise QueryError(f"{part}/{method} is nothing that can be called here")
-        args, kwargs = _arguments(known, await _whole(request), f"{part}/{method}")
+        args, kwargs = arguments(known, await _whole(request), f"{part}/{method}")
         if method in STREAMS.get(part, {}):
             return await self._stream(partial(_items, db, part, method, args, kwargs))
         run = partial(_run, db, part, method, args, kwargs)
@@ -288,8 +213,6 @@ class _Seams:
                 self.streams, lambda: db.artifact_store.put(key, body, overwrite=overwrite)
             )
             await body.drain()
-        except ClientDisconnect as error:
-            return self._refusal(StoreError(f"{key}: the connection broke off before the object was whole: {error}"))
         except (SuperduperError, KeyError) as error:
             return self._refusal(error)
         return self._value(new)
@@ -320,21 +243,6 @@ async def _whole(request: Request) -> bytes:
                 f"rows of one call have at most {CALL_BYTES >> 20} MiB here; add fewer at once, and keep large values as artifacts"
             )
     return bytes(held)
-
-
-def _arguments(known: Call, body: bytes, what: str) -> tuple[list[Any], dict[str, Any]]:
-    said = wire.loads(body)
-    if not isinstance(said, list) or len(said) != 2 or not isinstance(said[0], list) or not isinstance(said[1], dict):
-        raise QueryError(f"{what}: a call is a list of its arguments and of its named ones")
-    args, kwargs = said
-    if len(args) > len(known.args) or not all(map(isinstance, args, known.args)):
-        shown = ", ".join(type(arg).__name__ for arg in args)
-        raise QueryError(f"{what} does not take ({shown})")
-    if unknown := set(kwargs) - set(known.named):
-        raise QueryError(f"{what} takes no {', '.join(sorted(map(str, unknown)))}")
-    if what in ("data/insert", "data/upsert", "data/check") and not all(type(row) is dict for row in args[1]):
-        raise QueryError(f"{what}: a row is a document")
-    return args, kwargs
 
 
 def _run(db: Datalayer, part: str, method: str, args: list[Any], kwargs: dict[str, Any]) -> Any:

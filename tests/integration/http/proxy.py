@@ -10,12 +10,14 @@ from contextlib import contextmanager
 
 
 class Proxy:
-    """Passes connections on to ``port``; ``lose`` so many answers first; ``cut`` after so many bytes of an answer."""
+    """Passes connections on to ``port``; ``lose`` so many answers first; ``cut`` after so many bytes of an answer,
+    ``cut_request`` after so many of a request."""
 
     def __init__(self, port: int) -> None:
         self.target = port
         self.lose = 0
         self.cut: int | None = None
+        self.cut_request: int | None = None
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -36,6 +38,11 @@ class Proxy:
                 if answers and self.lose:
                     self.lose -= 1
                     break
+                if not answers and self.cut_request is not None:
+                    self.cut_request -= len(data)
+                    if self.cut_request < 0:
+                        self.cut_request = None
+                        break
                 if answers and self.cut is not None:
                     data, left = data[: self.cut], self.cut - len(data)
                     self.cut = max(left, 0)

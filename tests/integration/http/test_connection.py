@@ -106,6 +106,19 @@ def test_an_object_that_breaks_off_in_the_middle_is_read_again(uri: str, proxy: 
     store.close()
 
 
+def test_an_upload_that_is_cut_is_sent_again_or_leaves_nothing(uri: str, proxy: Proxy) -> None:
+    store = HttpArtifactStore(uri)
+    data = bytes(range(256)) * 40_000
+    proxy.cut_request = 4_000_000
+    assert store.put("a", data, overwrite=False)
+    assert store.get("a") == data
+    proxy.cut_request = 4_000_000
+    with pytest.raises(Unreachable, match="does not answer"):
+        store.put("b", (data[:100_000] for _ in range(100)))
+    assert store.head("b") is None
+    store.close()
+
+
 def test_a_reader_that_stops_early_gives_its_connection_back(backend: HttpDataBackend, proxy: Proxy) -> None:
     backend.insert(T, ROWS)
     for _ in range(40):
