@@ -143,6 +143,8 @@ class RuntimeClient:
                 body = await response.read()
         except TimeoutError as error:
             raise ServerDown(f"the server did not answer within {DEADLINE_SECONDS:g} s") from error
+        except aiohttp.ClientConnectorError as error:
+            raise ServerDown(f"nothing listens at {self._url} yet, or any more") from error
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
             raise ServerDown(f"the server does not answer: {error}") from error
         found = _parsed(body)

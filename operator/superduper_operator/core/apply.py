@@ -70,12 +70,12 @@ class Applier:
         self._applied[place] = _Applied(digest, now["metadata"]["resourceVersion"])
         return now
 
-    async def create_secret(self, manifest: Manifest) -> bool:
-        """POST a Secret, at most each 30 s; see ``Context.create_secret``."""
+    async def create_secret(self, manifest: Manifest, *, again: bool = False) -> bool:
+        """POST a Secret, at most each 30 s unless ``again``; see ``Context.create_secret``."""
         meta = manifest["metadata"]
         place = (meta["namespace"], meta["name"])
         now = time.monotonic()
-        if now - self._secrets.get(place, -SECRET_REST) < SECRET_REST:
+        if not again and now - self._secrets.get(place, -SECRET_REST) < SECRET_REST:
             return False
         try:
             await self._api.create(without_none(manifest))

@@ -74,10 +74,11 @@ class Context(Protocol):
         """
         ...
 
-    async def create_secret(self, manifest: Manifest) -> bool:
+    async def create_secret(self, manifest: Manifest, *, again: bool = False) -> bool:
         """POST a Secret; True where it was made now, False where one of that name is there already.
 
-        It is asked for again 30 s later at the earliest, so call it at every reconcile.
+        It is asked for again 30 s later at the earliest, so call it at every reconcile; or at once with ``again``, where
+        it was seen to be missing.
         """
         ...
 

@@ -58,9 +58,9 @@ class LiveContext:
         """See ``Context.apply``."""
         return await self.applier.apply(manifest)
 
-    async def create_secret(self, manifest: Manifest) -> bool:
+    async def create_secret(self, manifest: Manifest, *, again: bool = False) -> bool:
         """See ``Context.create_secret``."""
-        return await self.applier.create_secret(manifest)
+        return await self.applier.create_secret(manifest, again=again)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """See ``Context.delete``."""

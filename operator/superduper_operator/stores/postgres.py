@@ -66,6 +66,8 @@ def _pod(place: Place, name: str, provision: DatabaseProvision) -> Manifest:
                 # A folder in the volume, whose top may hold a lost+found; and not the image's own, which moves with
                 # its major version.
                 "PGDATA": "/data/pgdata",
+                # UTF-8 whatever the image's locale is, in an order that no update of the image's C library changes.
+                "LANG": "C.UTF-8",
             }
         ),
         mounts={"data": "/data", "run": "/var/run/postgresql", "tmp": "/tmp", "shm": "/dev/shm"},  # noqa: S108

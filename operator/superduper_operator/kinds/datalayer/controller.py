@@ -67,6 +67,10 @@ class DatalayerReconciler:
         now, children = datetime.now(UTC), self._children(key, ctx)
         stuck = status.trouble(children, now) or (None if ctx.settings.server_url else status.waiting(children))
         if stuck is not None:
+            if stuck.reason is Reason.SECRET_MISSING:
+                # Perhaps one of ours, collected with an owner of the same name a moment ago.
+                for secret in wanted.secrets:
+                    await ctx.create_secret(secret, again=True)
             await self._tell(live, ctx, stuck, wanted)
             self._revisions.forget(key.namespace, key.name)
             return Result(SOON)
