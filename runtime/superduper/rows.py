@@ -81,6 +81,11 @@ class RowCodec:
         """Whether any field's payload is in the artifact store."""
         return bool(self._eager or self._handles)
 
+    def stores_as_is(self, fields: Iterable[str]) -> bool:
+        """Whether what is stored in all these fields is the values themselves."""
+        typed = {**self._eager, **self._handles, **self._inline}
+        return not any(name in typed for name in fields)
+
     def encode(
         self, rows: Iterable[Mapping[str, Any]], writer: Writer, places: Iterable[object] | None = None
     ) -> list[Row]:
@@ -155,6 +160,11 @@ class RowCodec:
             return None if value is None else encode(value, writer)
         except SuperduperError as error:
             raise _at(error, f"table {self.table.name!r}, field {name!r}") from error
+
+    def column(self, name: str, values: Iterable[Any], writer: Writer) -> list[Any]:
+        """Many values of one declared field as they are stored; errors as ``value``, without the row at fault."""
+        encode = self._encoders[name]
+        return [None if value is None else encode(value, writer) for value in values]
 
     def part(self, name: str, value: Any, writer: Writer) -> Any:
         """A value of an update: a field's, or (``meta.size``) what goes into a JSON field."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from superduper.backends.base.metadata import JobRecord
@@ -114,30 +115,17 @@ class Upkeep:
 
     def run(self, listener: Listener, keys: Sequence[Any] | None = None) -> list[JobRecord]:
         """Compute what is missing; then the listeners on its outputs. Gives the jobs that did anything."""
-        from dataclasses import replace
-
         if listener.model.suspend or not self._is_trained(listener.model):
-            return []
-        if keys is None and self.is_current(listener):
             return []
         dependents = self.catalog.listeners(listener.outputs_table)
         stores = self.stores.on(listener.model.compute)
         if keys is None:
             with self.runs.lock(f"predict:{listener.identifier}"):
-                self.runs.close_interrupted(listener.model.identifier)
-                # What is there, as another process has left it for which this one waited.
-                task = self._infer_again(listener, self.task(listener))
-                total = self.coverage(listener).pending
-
-                def run(tell: Tell) -> Report:
-                    def progress(report: Report) -> None:
-                        tell(report)
-                        if self.progress is not None and total:
-                            self.progress(listener.identifier, report.done, report.failed, total)
-
-                    return predict.run(replace(task, progress=progress), stores)
-
-                report, job = self.runs.job("predict", listener.model, run, announce=total > 0)
+                # What is missing now: another process may have done it while this one waited.
+                pending = self._pending(listener)
+                if pending is None:
+                    return []
+                report, job = self._run_all(listener, stores, pending)
         else:
             task = self._infer_again(listener, self.task(listener))
             report, job = self.runs.job("predict", listener.model, lambda _: predict.run(task, stores, keys))
@@ -146,6 +134,35 @@ class Upkeep:
             if dependent.predict.trigger == "OnChange":
                 jobs += self._run_after(dependent, keys)
         return jobs
+
+    def _pending(self, listener: Listener) -> Iterator[list[Any]] | None:
+        """Keys of the rows without a current result; None where there are none."""
+        ledger = self.ledger(listener)
+        if ledger is None:
+            return iter(())  # what is missing is asked once there is one
+        rows = self.catalog.rows(listener.predict.table, listener.predict.filter)
+        found = predict.missing(rows, ledger, self.key(listener), self.stores)
+        first = next((keys for keys in found if keys), None)
+        return None if first is None else chain((first,), found)
+
+    def _run_all(self, listener: Listener, stores: Stores, pending: Iterator[list[Any]]) -> tuple[Report, JobRecord]:
+        from dataclasses import replace
+
+        self.runs.close_interrupted(listener.model.identifier)
+        task = self._infer_again(listener, self.task(listener))
+        tells = self.progress
+        total = 0 if tells is None else self.coverage(listener).pending
+
+        def run(tell: Tell) -> Report:
+            def progress(report: Report) -> None:
+                tell(report)
+                if tells is not None and total:
+                    tells(listener.identifier, report.done, report.failed, total)
+
+            return predict.run(replace(task, progress=progress), stores, pending=pending)
+
+        announce = task.ledger is not None or self.coverage(listener).pending > 0
+        return self.runs.job("predict", listener.model, run, announce=announce)
 
     def _run_after(self, listener: Listener, keys: Sequence[Any] | None) -> list[JobRecord]:
         """Run it on rows that are written already: that it fails is its job's failure, not the write's."""

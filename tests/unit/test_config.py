@@ -174,7 +174,7 @@ def test_an_unknown_assignment_names_the_nearest() -> None:
         ("databackend", "my.db", "databackend: it must be a URI with a scheme"),
         ("metadata", "", "metadata: it must be a URI with a scheme"),
         ("hash", "md5", "hash 'md5': Input should be 'sha1' or 'sha256'"),
-        ("compute", "cloud", "compute 'cloud': it must be local, dask or the address"),
+        ("compute", "cloud", "compute 'cloud': it must be local, dask, ray or the address"),
         ("log_level", "LOUD", "log_level 'LOUD': Input should be 'DEBUG', 'INFO'"),
         ("fold_valid", "1.5", "fold_valid '1.5': Input should be less than or equal to 1"),
         ("budget_bytes", "0", "budget_bytes .* greater than 0"),

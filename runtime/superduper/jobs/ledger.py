@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SOURCE, OUTPUT = "_source", "output"
 DONE, FAILED, STALE, RETRY = "done", "failed", "stale", "retry"
-CHUNK = 500
+CHUNK = 4096
 
 
 def schema(listener: str, key_type: ColumnType, output: DataType | str) -> Schema:

@@ -7,14 +7,15 @@ whose inputs turn out unchanged are kept without calling the model.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from superduper.backends.base.compute import Batch, Outcome
+from superduper.backends.base.compute import Batch, Done
 from superduper.code import describe
-from superduper.errors import ModelError, SuperduperError
+from superduper.errors import AccessDenied, ModelError, StoreError, SuperduperError, Unreachable
 from superduper.jobs import reading
-from superduper.jobs.batches import BatchSize
+from superduper.jobs.batches import LARGEST, BatchSize
 from superduper.jobs.ledger import DONE, FAILED, OUTPUT, SOURCE, STALE, Ledger, chunks
 from superduper.jobs.predictor import Predictor
 from superduper.jobs.reading import Rows
@@ -28,6 +29,35 @@ if TYPE_CHECKING:
 
 SAMPLE = 16
 """Rows that are computed to find out what outputs are, where nobody said."""
+
+
+COMPARED = frozenset({"str", "int", "bool", "datetime", "bytes"})
+"""Column types of which equal values have equal hashes; floats have two zeros."""
+OF_STORES = (Unreachable, AccessDenied, StoreError)
+"""What is no row's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the model is given of the rows that are being computed, by key."""
+
+    digests: dict[Any, str] = field(default_factory=dict)
+    """The hash of it."""
+    stored: dict[Any, Any] = field(default_factory=dict)
+    """What is stored in the inputs' columns, where that can be compared instead."""
+
+    def note(self, task: Task, rows: list[Row]) -> None:
+        """Keep it until the rows' results are written."""
+        keys = [row[task.rows.table.primary_key] for row in rows]
+        self.digests.update(zip(keys, reading.digests(rows, task.inputs), strict=True))
+        if (pick := task.picker) is not None:
+            self.stored.update(zip(keys, map(pick, rows), strict=True))
+
+    def taken(self, keys: Iterable[Any]) -> Given:
+        """That of some rows, which is let go here."""
+        keys = list(keys)
+        stored = dict(zip(keys, map(self.stored.pop, keys), strict=True)) if self.stored else {}
+        return Given(dict(zip(keys, map(self.digests.pop, keys), strict=True)), stored)
 
 
 @dataclass(slots=True)
@@ -56,22 +86,38 @@ class Task:
     """Results that are made from this task's."""
     progress: Callable[[Report], None] | None = None
 
+    @property
+    def picker(self) -> Callable[[Row], Any] | None:
+        """Gives what is stored in the inputs' columns, if equal values there are the same to the model."""
+        columns = [self.rows.table.column(name) for name in self.inputs.fields]
+        if all(column is not None and column.type in COMPARED for column in columns):
+            return itemgetter(*self.inputs.fields)
+        return None
 
-def run(task: Task, stores: Stores, keys: Sequence[Any] | None = None) -> Report:
-    """Compute what is missing, or (``keys``) what is missing of these rows. Raises ModelError if nothing can run."""
+
+def run(
+    task: Task, stores: Stores, keys: Sequence[Any] | None = None, *, pending: Iterable[list[Any]] | None = None
+) -> Report:
+    """Compute what is missing, or (``keys``) what is missing of these rows. Raises ModelError if nothing can run.
+
+    ``pending``: what ``missing`` gave, where it was asked already and the ledger is the same.
+    """
     report = Report()
     reading.check_files(stores, task.rows, task.inputs)
     size = BatchSize(task.batch_size)
     ledger = task.ledger if task.ledger is not None else _first(task, stores, report, keys)
     if ledger is None:
         return report
-    pending = _missing(task, stores, ledger) if keys is None else _of_these(ledger, task, keys)
-    hashes: dict[Any, str] = {}
-    batches = _batches(task, stores, ledger, pending, size, hashes, report)
+    if keys is not None:
+        pending = _of_these(ledger, task, list(dict.fromkeys(keys)))
+    elif pending is None or task.ledger is None:
+        pending = missing(task.rows, ledger, task.key, stores)
+    given = Given()
+    batches = _batches(task, stores, ledger, pending, size, given, report)
     outdated: list[Any] = []
     for done in stores.compute.map(task.predictor, batches):
-        size.took(len(done.outcomes), done.seconds)
-        outdated += _write(task, stores, ledger, done.outcomes, hashes, report)
+        size.took(len(done.keys), done.seconds)
+        outdated += _write(task, stores, ledger, done, given, report)
     if outdated:
         # These rows changed while they were computed.
         again = run(replace(task, ledger=ledger), stores, outdated)
@@ -83,8 +129,9 @@ def run(task: Task, stores: Stores, keys: Sequence[Any] | None = None) -> Report
     return report
 
 
-def _missing(task: Task, stores: Stores, ledger: Ledger) -> Iterator[list[Any]]:
-    return stores.databackend.missing(task.rows.table, task.rows.filter, ledger.table, ledger.current(task.key))
+def missing(rows: Rows, ledger: Ledger, key: str, stores: Stores) -> Iterator[list[Any]]:
+    """Keys of the rows without a current result, found by the database."""
+    return stores.databackend.missing(rows.table, rows.filter, ledger.table, ledger.current(key), batch=LARGEST)
 
 
 def _of_these(ledger: Ledger, task: Task, keys: Sequence[Any]) -> Iterator[list[Any]]:
@@ -102,18 +149,20 @@ def _first(task: Task, stores: Stores, report: Report, keys: Sequence[Any] | Non
     rows = [row for batch in stores.databackend.select(task.rows.table, query) for row in batch]
     if not rows:
         return None
-    hashes: dict[Any, str] = {}
-    batch, outcomes = _batch(task, stores, rows, hashes)
-    for done in stores.compute.map(task.predictor, [batch] if batch.keys else []):
-        outcomes += done.outcomes
-    values = [outcome.value for outcome in outcomes if outcome.error is None]
+    given = Given()
+    given.note(task, rows)
+    batch, unreadable = _batch(task, stores, rows)
+    parts = [unreadable, *stores.compute.map(task.predictor, [batch] if batch.keys else [])]
+    values = [value for done in parts for at, value in enumerate(done.values) if at not in done.errors]
     if not values:
+        first = next(error for done in parts for error in done.errors.values())
         raise ModelError(
             f"model {task.name!r} failed on each of the first {len(rows)} rows, so what its outputs are is not known: "
-            f"{outcomes[0].error}; mend the model, or declare predict.output"
+            f"{first}; mend the model, or declare predict.output"
         )
     ledger = task.open_ledger(values)
-    _write(task, stores, ledger, outcomes, hashes, report)
+    for done in parts:
+        _write(task, stores, ledger, done, given, report)
     return ledger
 
 
@@ -123,25 +172,27 @@ def _batches(
     ledger: Ledger,
     pending: Iterable[list[Any]],
     size: BatchSize,
-    hashes: dict[Any, str],
+    given: Given,
     report: Report,
 ) -> Iterator[Batch]:
     """Batches for the model, read as they are asked for; results that are right after all are kept on the way."""
     fresh = ledger.is_empty()
-    fields = task.inputs.fields
+    key_name = task.rows.table.primary_key
     for keys in _resized(pending, size):
         reusable = {} if fresh else ledger.reusable(keys, task.key)
         kept: list[Any] = []
-        for rows in reading.plain_rows(stores, task.rows, fields, task.rows.by_keys(keys)):
-            todo = []
-            for row in rows:
-                key = row[task.rows.table.primary_key]
-                hashes[key] = reading.digest(row, task.inputs)
-                (kept.append(key) if reusable.get(key) == hashes[key] else todo.append(row))
+        chosen = task.rows.by_keys(keys)
+        for rows in reading.plain_rows(stores, task.rows, task.inputs.fields, chosen, at_once=len(keys)):
+            todo = rows
+            given.note(task, rows)
+            if reusable:
+                same = {key for row in rows if reusable.get(key := row[key_name]) == given.digests[key]}
+                todo = [row for row in rows if row[key_name] not in same]
+                kept += given.taken(same).digests
             if todo:
-                batch, unreadable = _batch(task, stores, todo, hashes)
-                if unreadable:
-                    _write(task, stores, ledger, unreadable, hashes, report)
+                batch, unreadable = _batch(task, stores, todo)
+                if unreadable.keys:
+                    _write(task, stores, ledger, unreadable, given, report)
                 if batch.keys:
                     yield batch
         if kept:
@@ -164,54 +215,87 @@ def _resized(pending: Iterable[list[Any]], size: BatchSize) -> Iterator[list[Any
         held = held[cut:]
 
 
-def _batch(task: Task, stores: Stores, rows: list[Row], hashes: dict[Any, str]) -> tuple[Batch, list[Outcome]]:
+def _batch(task: Task, stores: Stores, rows: list[Row]) -> tuple[Batch, Done]:
     """What the model is given, and the failures of rows that cannot be read."""
     keys = [row[task.rows.table.primary_key] for row in rows]
-    for key, row in zip(keys, rows, strict=True):
-        if key not in hashes:
-            hashes[key] = reading.digest(row, task.inputs)
     try:
-        return Batch(keys, _arguments(task, stores, rows)), []
+        return _of_rows(task, stores, keys, rows), Done((), (), {}, 0.0)
+    except OF_STORES:
+        raise
     except SuperduperError:
         return _one_by_one(task, stores, keys, rows)
 
 
-def _arguments(task: Task, stores: Stores, rows: list[Row]) -> list[reading.Arguments]:
-    documents = task.rows.codec.decode([dict(row) for row in rows], stores.inputs)
-    return [reading.arguments(document, task.inputs) for document in documents]
+def _of_rows(task: Task, stores: Stores, keys: list[Any], rows: list[Row]) -> Batch:
+    return reading.batch(keys, reading.values(stores, task.rows.codec, rows, task.inputs.fields), task.inputs)
 
 
-def _one_by_one(task: Task, stores: Stores, keys: list[Any], rows: list[Row]) -> tuple[Batch, list[Outcome]]:
+def _one_by_one(task: Task, stores: Stores, keys: list[Any], rows: list[Row]) -> tuple[Batch, Done]:
     """One damaged payload keeps its own row from being predicted, no other."""
     readable: list[Any] = []
-    arguments: list[reading.Arguments] = []
-    failed: list[Outcome] = []
+    failed: list[Any] = []
+    errors: dict[int, str] = {}
+    values: dict[str, list[Any]] = {name: [] for name in task.inputs.fields}
     for key, row in zip(keys, rows, strict=True):
         try:
-            arguments += _arguments(task, stores, [row])
-            readable.append(key)
+            found = reading.values(stores, task.rows.codec, [row], task.inputs.fields)
+        except OF_STORES:
+            raise
         except SuperduperError as error:
-            failed.append(Outcome(key, error=describe(error)))
-    return Batch(readable, arguments), failed
+            errors[len(failed)] = describe(error)
+            failed.append(key)
+            continue
+        readable.append(key)
+        for name, column in found.items():
+            values[name] += column
+    return reading.batch(readable, values, task.inputs), Done(failed, [None] * len(failed), errors, 0.0)
 
 
-def _write(
-    task: Task, stores: Stores, ledger: Ledger, outcomes: list[Outcome], hashes: dict[Any, str], report: Report
-) -> list[Any]:
+def _write(task: Task, stores: Stores, ledger: Ledger, done: Done, given: Given, report: Report) -> list[Any]:
     """Write the outcomes down. Gives the keys of rows that are no longer what was computed from."""
+    if not done.keys:
+        return []
+    made = given.taken(done.keys)
     with stores.artifacts.writing() as writer:
-        rows = [_result(task, ledger, outcome, hashes.pop(outcome.key, ""), writer) for outcome in outcomes]
+        values, errors = _stored(ledger, done, writer)
+        same = {"_key": task.key, "_state": DONE, "_error": None, "_fold": None}
+        rows = [
+            {SOURCE: key, OUTPUT: value, "_inputs": digest, **same}
+            for (key, digest), value in zip(made.digests.items(), values, strict=True)
+        ]
+        for at, error in errors.items():
+            rows[at] |= {OUTPUT: None, "_state": FAILED, "_error": error}
         writer.flush()
-        keys = [row[SOURCE] for row in rows]
+        keys = list(made.digests)
         # Before, so that a kill leaves a mark too many; after, since somebody may have read the old results in between.
         _mark(task.downstream, keys)
         stores.databackend.upsert(ledger.table, rows)
         _mark(task.downstream, keys)
     report.done += len(rows)
-    report.failed += sum(row["_state"] == FAILED for row in rows)
+    report.failed += len(errors)
     if task.progress is not None:
         task.progress(report)
-    return _outdated(task, stores, ledger, {row[SOURCE]: str(row["_inputs"]) for row in rows})
+    return _outdated(task, stores, ledger, made)
+
+
+def _stored(ledger: Ledger, done: Done, writer: Writer) -> tuple[list[Any], dict[int, str]]:
+    """Values as they are stored, and errors, those of values that cannot be stored among them."""
+    try:
+        return ledger.codec.column(OUTPUT, done.values, writer), dict(done.errors)
+    except OF_STORES:
+        raise
+    except SuperduperError:
+        pass
+    values, errors = list(done.values), dict(done.errors)
+    for at, value in enumerate(values):
+        if at not in errors:
+            try:
+                values[at] = ledger.codec.value(OUTPUT, value, writer)
+            except OF_STORES:
+                raise
+            except SuperduperError as wrong:
+                errors[at] = f"the output cannot be stored: {wrong}; declare predict.output to match"
+    return values, errors
 
 
 def _mark(downstream: tuple[Ledger, ...], keys: list[Any]) -> None:
@@ -219,40 +303,27 @@ def _mark(downstream: tuple[Ledger, ...], keys: list[Any]) -> None:
         ledger.mark(keys, STALE)
 
 
-def _outdated(task: Task, stores: Stores, ledger: Ledger, given: dict[Any, str]) -> list[Any]:
+def _outdated(task: Task, stores: Stores, ledger: Ledger, given: Given) -> list[Any]:
     """Whoever changes a row marks its result stale before and after: this finds what was written after the second."""
     whole = Rows(task.rows.table, task.rows.codec, EVERYTHING)
-    query = whole.select(task.inputs.fields, whole.by_keys(list(given)))
+    query = whole.select(task.inputs.fields, whole.by_keys(list(given.digests)))
+    key_name, pick = task.rows.table.primary_key, task.picker
     changed: list[Any] = []
-    gone = set(given)
-    for batch in stores.databackend.select(task.rows.table, query):
-        for row in batch:
-            key = row[task.rows.table.primary_key]
-            gone.discard(key)
-            if reading.digest(row, task.inputs) != given[key]:
-                changed.append(key)
+    gone = set(given.digests)
+    for batch in stores.databackend.select(task.rows.table, query, batch=LARGEST):
+        gone.difference_update([row[key_name] for row in batch])
+        suspects = batch if pick is None else [row for row in batch if given.stored[row[key_name]] != pick(row)]
+        if suspects:
+            now = reading.digests(suspects, task.inputs)
+            changed += [
+                row[key_name]
+                for row, digest in zip(suspects, now, strict=True)
+                if digest != given.digests[row[key_name]]
+            ]
     for key in changed:
-        ledger.mark_made_from(key, given[key])
+        ledger.mark_made_from(key, given.digests[key])
     ledger.forget(list(gone))
     return changed
-
-
-def _result(task: Task, ledger: Ledger, outcome: Outcome, inputs: str, writer: Writer) -> Row:
-    value, error = None, outcome.error
-    if error is None:
-        try:
-            value = ledger.codec.value(OUTPUT, outcome.value, writer)
-        except SuperduperError as wrong:
-            error = f"the output cannot be stored: {wrong}; declare predict.output to match"
-    return {
-        SOURCE: outcome.key,
-        OUTPUT: value,
-        "_key": task.key,
-        "_inputs": inputs,
-        "_state": DONE if error is None else FAILED,
-        "_error": error,
-        "_fold": None,
-    }
 
 
 def refresh(task: Task, stores: Stores) -> int:
@@ -264,7 +335,8 @@ def refresh(task: Task, stores: Stores) -> int:
     whole = Rows(task.rows.table, task.rows.codec, EVERYTHING)
     query = whole.select(task.inputs.fields)
     for batch in stores.databackend.select(task.rows.table, query):
-        now = {row[task.rows.table.primary_key]: reading.digest(row, task.inputs) for row in batch}
+        keys = [row[task.rows.table.primary_key] for row in batch]
+        now = dict(zip(keys, reading.digests(batch, task.inputs), strict=True))
         known = ledger.rows(list(now), (SOURCE, "_inputs"), ledger.current(task.key))
         wrong = [key for key, row in known.items() if row["_inputs"] != now[key]]
         ledger.mark(wrong, STALE)

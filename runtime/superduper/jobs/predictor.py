@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from superduper.backends.base.compute import Batch, Done, Outcome
+from superduper.backends.base.compute import Batch, Done
 from superduper.code import explain, pickled
 
 
@@ -21,34 +21,44 @@ class Predictor:
         return _unpickled, (pickled((self.function, self.batched), self.function),)
 
     def __call__(self, batch: Batch) -> Done:
-        """An outcome for each row, in order."""
+        """A value or an error for each row, in order."""
         started = time.perf_counter()
+        errors: dict[int, str] = {}
         if self.batched and len(batch.keys) > 0:
-            outcomes = self._lists(list(batch.keys), list(batch.args))
+            values = self._lists(batch, 0, errors)
         else:
-            outcomes = [self._one(key, args) for key, args in zip(batch.keys, batch.args, strict=True)]
-        return Done(outcomes, time.perf_counter() - started)
+            values = self._one_by_one(batch, errors)
+        return Done(batch.keys, values, errors, time.perf_counter() - started)
 
-    def _one(self, key: Any, args: tuple[tuple[Any, ...], dict[str, Any]]) -> Outcome:
+    def _one_by_one(self, batch: Batch, errors: dict[int, str]) -> list[Any]:
+        values: list[Any] = []
+        names, count = list(batch.kwargs), len(batch.args)
+        for at, row in enumerate(zip(*batch.args, *batch.kwargs.values(), strict=True)):
+            values.append(self._one(at, row[:count], dict(zip(names, row[count:], strict=True)), errors))
+        return values
+
+    def _one(self, at: int, args: tuple[Any, ...], kwargs: dict[str, Any], errors: dict[int, str]) -> Any:
         try:
-            return Outcome(key, self.function(*args[0], **args[1]))
+            return self.function(*args, **kwargs)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's model raises is the row's error
-            return Outcome(key, error=explain(error))
+            errors[at] = explain(error)
+            return None
 
-    def _lists(self, keys: list[Any], args: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Outcome]:
+    def _lists(self, batch: Batch, start: int, errors: dict[int, str]) -> list[Any]:
         """The whole list at once; where that fails, halves of it, down to the rows that are at fault."""
-        columns = [list(column) for column in zip(*(positional for positional, _ in args), strict=True)]
-        named = {name: [by_name[name] for _, by_name in args] for name in args[0][1]}
+        rows = len(batch.keys)
         try:
-            values = list(self.function(*columns, **named))
-            if len(values) != len(keys):
-                raise ValueError(f"the model gave {len(values)} outputs for {len(keys)} rows")
+            values = list(self.function(*map(list, batch.args), **{k: list(v) for k, v in batch.kwargs.items()}))
+            if len(values) != rows:
+                raise ValueError(f"the model gave {len(values)} outputs for {rows} rows")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-            if len(keys) == 1:
-                return [Outcome(keys[0], error=explain(error))]
-            half = len(keys) // 2
-            return self._lists(keys[:half], args[:half]) + self._lists(keys[half:], args[half:])
-        return [Outcome(key, value) for key, value in zip(keys, values, strict=True)]
+            if rows == 1:
+                errors[start] = explain(error)
+                return [None]
+            half = rows // 2
+            first = self._lists(batch.part(0, half), start, errors)
+            return first + self._lists(batch.part(half, rows), start + half, errors)
+        return values
 
 
 def _unpickled(data: bytes) -> Predictor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from superduper.artifacts import reference
-from superduper.document import Document
+from superduper.backends.base.compute import Batch
 from superduper.errors import ArtifactError
 from superduper.jobs.stores import Stores
 from superduper.query.ast import And, Filter, In, Select
@@ -19,8 +19,6 @@ from superduper.rows import Row, RowCodec
 
 if TYPE_CHECKING:
     from superduper.api.v1alpha1 import Inputs
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +40,13 @@ class Rows:
         return In(self.table.primary_key, tuple(keys))
 
 
-def plain_rows(stores: Stores, rows: Rows, fields: Sequence[str], filter: Filter | None = None) -> Iterator[list[Row]]:
-    """Plain rows, in lists whose payloads fit a quarter of the budget."""
+def plain_rows(
+    stores: Stores, rows: Rows, fields: Sequence[str], filter: Filter | None = None, *, at_once: int = 1000
+) -> Iterator[list[Row]]:
+    """Plain rows, in lists of at most so many, whose payloads fit a quarter of the budget."""
     query = rows.select(fields, filter)
     referring = [name for name in rows.codec.reference_fields if name in query.fields] if query.fields else []
-    for batch in stores.databackend.select(rows.table, query):
+    for batch in stores.databackend.select(rows.table, query, batch=at_once):
         if referring:
             yield from bounded(stores, rows.codec, batch, referring)
         else:
@@ -78,11 +78,23 @@ def _size(stores: Stores, codec: RowCodec, name: str, text: str) -> int:
         return 0  # reading it says what is wrong with it, and of which row
 
 
-def digest(row: Row, inputs: Inputs) -> str:
-    """Hash of what the model is given: stored values and, for artifacts, their ids. Payloads are not read."""
-    content = [[row.get(name) for name in inputs.args], {name: row.get(field) for name, field in inputs.kwargs.items()}]
-    text = json.dumps(content, sort_keys=True, default=_text, separators=(",", ":"))
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+def digests(rows: Sequence[Row], inputs: Inputs) -> list[str]:
+    """For each row a hash of what the model is given: stored values and, for artifacts, their ids.
+
+    It is that of the JSON ``[[args], {name: kwarg}]``. Payloads are not read.
+    """
+    named = sorted(inputs.kwargs.items())
+    places = [f"{_ENCODER.encode(name).replace('%', '%%')}:%s" for name, _ in named]
+    form = f"[[{','.join(['%s'] * len(inputs.args))}],{{{','.join(places)}}}]"
+    fields = [*inputs.args, *(field for _, field in named)]
+    columns = [_json_texts([row.get(name) for row in rows]) for name in fields]
+    sha1 = hashlib.sha1
+    return [sha1((form % texts).encode(), usedforsecurity=False).hexdigest() for texts in zip(*columns, strict=True)]
+
+
+def _json_texts(values: list[Any]) -> Iterable[str]:
+    """Each value as JSON, by the fastest way for what they are."""
+    return map(str, values) if set(map(type, values)) == {int} else map(_ENCODER.encode, values)
 
 
 def _text(value: Any) -> str:
@@ -93,6 +105,9 @@ def _text(value: Any) -> str:
     return repr(value)
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, default=_text, separators=(",", ":"))
+
+
 def check_files(stores: Stores, rows: Rows, inputs: Inputs) -> None:
     """Raises ModelError where the model reads files and runs where they cannot be seen."""
     if stores.compute.elsewhere:
@@ -101,7 +116,16 @@ def check_files(stores: Stores, rows: Rows, inputs: Inputs) -> None:
             stores.compute.check_folder(stores.files)
 
 
-def arguments(document: Document, inputs: Inputs) -> Arguments:
-    """The model's arguments for one row, lazy values loaded."""
-    values = document.unpack()
-    return tuple(values.get(name) for name in inputs.args), {k: values.get(f) for k, f in inputs.kwargs.items()}
+def values(stores: Stores, codec: RowCodec, rows: Sequence[Row], fields: Sequence[str]) -> dict[str, list[Any]]:
+    """Some rows' values by field, lazy ones loaded. The rows stay as they are."""
+    found: Sequence[Row] = rows
+    if not codec.stores_as_is(fields):
+        found = [document.unpack() for document in codec.decode(rows, stores.inputs)]
+    return {name: [row.get(name) for row in found] for name in fields}
+
+
+def batch(keys: Sequence[Any], values: Mapping[str, list[Any]], inputs: Inputs) -> Batch:
+    """What the model is given of these rows."""
+    return Batch(
+        keys, [values[name] for name in inputs.args], {name: values[field] for name, field in inputs.kwargs.items()}
+    )

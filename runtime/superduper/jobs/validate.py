@@ -49,9 +49,9 @@ def validate(
     def given() -> Iterator[Batch]:
         for batch in batches:
             keys = [row[rows.table.primary_key] for row in batch]
-            documents = rows.codec.decode(batch, stores.inputs)
-            targets.update((key, document.unpack().get(target)) for key, document in zip(keys, documents, strict=True))
-            yield Batch(keys, [reading.arguments(document, inputs) for document in documents])
+            values = reading.values(stores, rows.codec, batch, fields)
+            targets.update(zip(keys, values[target], strict=True))
+            yield reading.batch(keys, values, inputs)
 
     for done in stores.compute.map(predictor, given()):
         for outcome in done.outcomes:

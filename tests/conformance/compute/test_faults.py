@@ -56,7 +56,7 @@ def alive(pid: int) -> bool:
 
 
 def rows(number: int) -> list[Batch]:
-    return [Batch([start, start + 1], [((start,), {}), ((start + 1,), {})]) for start in range(0, number, 2)]
+    return [Batch([start, start + 1], [[start, start + 1]]) for start in range(0, number, 2)]
 
 
 @pytest.fixture

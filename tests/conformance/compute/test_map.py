@@ -23,7 +23,7 @@ class Point:
 
 def batches(number: int, rows: int = 5) -> list[Batch]:
     keys = [range(start, start + rows) for start in range(0, number, rows)]
-    return [Batch(list(part), [((key,), {}) for key in part]) for part in keys]
+    return [Batch(list(part), [list(part)]) for part in keys]
 
 
 def outcomes(done: Any) -> dict[Any, Outcome]:
@@ -58,7 +58,7 @@ def test_arguments_by_name_and_values_of_ones_own_classes_arrive_and_come_back(c
     def shifted(point: Point, by: int) -> Point:
         return Point(point.x + by)
 
-    batch = Batch(["a", "b"], [((Point(1),), {"by": 10}), ((Point(2),), {"by": 20})])
+    batch = Batch(["a", "b"], [[Point(1), Point(2)]], {"by": [10, 20]})
     found = outcomes(compute.map(Predictor(shifted, batched=False), [batch]))
     assert {key: (type(one.value) is Point, one.value.x) for key, one in found.items()} == {
         "a": (True, 11),
@@ -106,7 +106,7 @@ def test_stopping_early_leaves_it_usable(compute: ComputeBackend) -> None:
 
 def test_a_batch_of_a_quarter_of_the_budget_arrives(compute: ComputeBackend) -> None:
     payload = b"\x07" * (64 << 20)
-    batch = Batch([1], [((payload,), {})])
+    batch = Batch([1], [[payload]])
     (done,) = compute.map(Predictor(lambda data: (len(data), data[-1]), batched=False), [batch])
     assert done.outcomes[0].value == (64 << 20, 7)
 

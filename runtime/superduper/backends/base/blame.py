@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from superduper.backends.base.compute import Batch, Done, Outcome
+from superduper.backends.base.compute import Batch, Done
 
 
 def halved(batch: Batch, alone: Callable[[Batch], Done | None], problem: str) -> Iterator[Done]:
@@ -16,8 +16,8 @@ def halved(batch: Batch, alone: Callable[[Batch], Done | None], problem: str) ->
     if done is not None:
         yield done
     elif len(batch.keys) == 1:
-        yield Done([Outcome(batch.keys[0], error=problem)], 0.0)
+        yield Done(batch.keys, [None], {0: problem}, 0.0)
     else:
         half = len(batch.keys) // 2
-        yield from halved(Batch(batch.keys[:half], batch.args[:half]), alone, problem)
-        yield from halved(Batch(batch.keys[half:], batch.args[half:]), alone, problem)
+        yield from halved(batch.part(0, half), alone, problem)
+        yield from halved(batch.part(half, len(batch.keys)), alone, problem)

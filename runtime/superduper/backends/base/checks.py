@@ -166,10 +166,20 @@ def check_filter(table: TableDef, filter: Filter, *, schemaless: bool = False) -
         if isinstance(leaf, Compare):
             _comparable(table, leaf.field, column, leaf.value)
         elif isinstance(leaf, In):
-            for value in leaf.values:
+            for value in () if _surely_comparable(column, leaf.values) else leaf.values:
                 _comparable(table, leaf.field, column, value)
         elif isinstance(leaf, Regex) and column is not None and "." not in leaf.field and column.type != "str":
             raise QueryError(f"table {table.name!r}: $regex searches texts, and {leaf.field!r} is {column.type}")
+
+
+def _surely_comparable(column: Column | None, values: Sequence[Plain]) -> bool:
+    """Whether all are texts for a text column, or integers for one of integers: said fast, for there may be many."""
+    types = set(map(type, values))
+    if column is None or not types:
+        return False
+    if column.type == "str":
+        return types == {str}
+    return column.type == "int" and types == {int} and min(values) >= INT_MIN and max(values) <= INT_MAX  # type: ignore[type-var,operator]
 
 
 def check_field(table: TableDef, field: str, *, schemaless: bool = False) -> Column | None:

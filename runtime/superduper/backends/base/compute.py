@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,19 @@ Key = Any
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows to predict: their keys and, for each, the model's arguments by position and by name.
+    """Rows to predict: their keys and, for each of the model's arguments by position and by name, the rows' values.
 
     The payloads of one batch fit a quarter of the budget in bytes: four may be in flight.
     """
 
     keys: Sequence[Key]
-    args: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
+    args: Sequence[Sequence[Any]]
+    kwargs: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """The rows from one position to before another."""
+        kwargs = {name: column[start:stop] for name, column in self.kwargs.items()}
+        return Batch(self.keys[start:stop], [column[start:stop] for column in self.args], kwargs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A batch that was run: an outcome for each row, and the seconds that the model itself took, where it ran."""
+    """A batch that was run: a value for each row, in order, or (``errors``, by position) its error's text.
 
-    outcomes: list[Outcome]
+    ``seconds``: what the model itself took, where it ran.
+    """
+
+    keys: Sequence[Key]
+    values: Sequence[Any]
+    errors: Mapping[int, str]
     seconds: float
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """The same by rows."""
+        errors = self.errors
+        return [Outcome(key, self.values[at], errors.get(at)) for at, key in enumerate(self.keys)]
 
 
 Predict = Callable[[Batch], Done]

@@ -10,16 +10,16 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from hashlib import sha1
 
-import cloudpickle
 import dask
 from distributed import Client, Future, wait
 from distributed.scheduler import KilledWorker
 
 from superduper.backends.base.blame import halved
 from superduper.backends.base.compute import Batch, Done, Predict
-from superduper.backends.dask.worker import hold, run_batch
+from superduper.backends.base.worker import opened, packed
+from superduper.backends.dask.worker import WHERE, hold, run_batch
 from superduper.code import describe, pickled
-from superduper.errors import CodeError, ModelError, SuperduperError, Unreachable
+from superduper.errors import ModelError, SuperduperError, Unreachable
 
 IN_FLIGHT = 4
 """Batches that are held at once: the payloads of each fit a quarter of the budget."""
@@ -119,7 +119,7 @@ class Run:
                 if self._flight:
                     future = self._session.first(list(self._flight))
                     batch = self._flight.pop(future)
-                    done = self._done(future)
+                    done = self._done(future, batch)
                     del future
                     if done is None:
                         suspects.append(batch)
@@ -133,8 +133,7 @@ class Run:
             self._cancel()
 
     def _start(self, batch: Batch) -> Future[bytes]:
-        values = [value for args, kwargs in batch.args for value in (*args, *kwargs.values())]
-        data = pickled(batch, *values)
+        data = packed(batch)
         future = self._session.submit(run_batch, self._digest, self._model, data)
         self._flight[future] = batch
         return future
@@ -144,9 +143,9 @@ class Run:
         future = self._start(batch)
         self._session.first(list(self._flight))
         del self._flight[future]
-        return self._done(future)
+        return self._done(future, batch)
 
-    def _done(self, future: Future[bytes]) -> Done | None:
+    def _done(self, future: Future[bytes], batch: Batch) -> Done | None:
         """What came of it, or None where its workers died of it."""
         with self._session.translated():
             try:
@@ -160,12 +159,7 @@ class Run:
                     f"a dask worker cannot run models: {describe(error)}; "
                     "the same superduper and the model's packages must be installed there"
                 ) from error
-        try:
-            return cloudpickle.loads(data)  # type: ignore[no-any-return]
-        except Exception as error:
-            raise CodeError(
-                f"outputs from a dask worker do not load here: {describe(error)}; install what they are made of"
-            ) from error
+        return opened(data, batch, WHERE)
 
     def _cancel(self) -> None:
         """Of what is left in flight, when the caller goes away or is interrupted: nobody will ask for it."""

@@ -50,7 +50,8 @@ class Pool:
     @property
     def size(self) -> int:
         """Actors that the cluster has room for."""
-        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return max(1, int(resources.get("CPU", 1)))
 
     def knows(self, digest: str) -> bool:
         """Whether that model was kept."""

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha1
 from typing import NoReturn
 
-import cloudpickle
-
 from superduper.backends.base.blame import halved
 from superduper.backends.base.compute import Batch, Done, Predict
+from superduper.backends.base.worker import opened, packed
 from superduper.backends.ray import wire
 from superduper.backends.ray.program import Program
 from superduper.backends.ray.wire import Message
-from superduper.code import describe, pickled
+from superduper.backends.ray.worker import WHERE
+from superduper.code import pickled
 from superduper.errors import CodeError, ModelError, Unreachable
 
 IN_FLIGHT = 4
@@ -66,7 +66,7 @@ class Run:
                     if answer.word == "died":
                         suspects.append(batch)
                     else:
-                        yield self._done(answer)
+                        yield opened(answer.data, batch, WHERE)
                 elif suspects:
                     yield from halved(suspects.pop(), self._alone, FATAL)
                 else:
@@ -81,7 +81,7 @@ class Run:
         return held < IN_FLIGHT or (held < AHEAD * self._workers and fits)
 
     def _start(self, batch: Batch) -> None:
-        data = _packed(batch)
+        data = packed(batch)
         self._count += 1
         self._flight[self._count] = batch, len(data)
         self._bytes, self._largest = self._bytes + len(data), max(self._largest, len(data))
@@ -89,22 +89,14 @@ class Run:
 
     def _alone(self, batch: Batch) -> Done | None:
         """Run a batch that may kill its worker: nothing else is in flight, so what dies, dies of it."""
-        data = _packed(batch)
+        data = packed(batch)
         for _ in range(DEATHS if len(batch.keys) == 1 else 1):
             self._count += 1
             self._say(Message("alone", self._count, data=data))
             answer = self._hear()
             if answer.word != "died":
-                return self._done(answer)
+                return opened(answer.data, batch, WHERE)
         return None
-
-    def _done(self, answer: Message) -> Done:
-        try:
-            return cloudpickle.loads(answer.data)  # type: ignore[no-any-return]
-        except Exception as error:
-            raise CodeError(
-                f"outputs from a ray worker do not load here: {describe(error)}; install what they are made of"
-            ) from error
 
     def _say(self, message: Message) -> None:
         try:
@@ -132,7 +124,3 @@ def refuse(answer: Message, address: str) -> NoReturn:
             "the same superduper and the model's packages must be installed there"
         )
     raise Unreachable(f"the ray cluster at {address} has had no free processor for a worker for too long; add a node")
-
-
-def _packed(batch: Batch) -> bytes:
-    return pickled(batch, *(value for args, kwargs in batch.args for value in (*args, *kwargs.values())))

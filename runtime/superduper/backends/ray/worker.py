@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any, Literal
 
 from superduper.backends.base.worker import readable, run_batch
@@ -31,6 +32,4 @@ class Worker:
 
     def sees(self, path: str) -> str | None:
         """None where the file can be read here, else which machine this is."""
-        import ray
-
-        return None if readable(path) else str(ray.util.get_node_ip_address())
+        return None if readable(path) else socket.gethostname()

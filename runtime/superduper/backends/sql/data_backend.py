@@ -337,12 +337,11 @@ class SqlDataBackend(DataBackend):
     ) -> list[Plain]:
         made, conditions = self._made(table)
         there, there_conditions = self._made(outputs)
-        done: sa.Select[Any] = (
-            sa.select(sa.literal_column("1")).select_from(there.core).where(there_conditions.where(where))
-        )
-        done = done.where(*_between(there.key, bounds), there.key == made.key).correlate(made.core)
-        statement = sa.select(made.key).where(*_between(made.key, bounds), conditions.where(filter))
-        statement = statement.where(~done.exists()).order_by(made.key)
+        # Every system makes an anti-join of this; SQLite does it in less than half of NOT EXISTS' time.
+        done = sa.and_(there.key == made.key, there_conditions.where(where), *_between(there.key, bounds))
+        statement = sa.select(made.key).select_from(made.core.outerjoin(there.core, done))
+        statement = statement.where(*_between(made.key, bounds), conditions.where(filter), there.key.is_(None))
+        statement = statement.order_by(made.key)
         return self._read_keys(table, connection.execute(statement).scalars().all())
 
     @abstractmethod

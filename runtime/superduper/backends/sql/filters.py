@@ -13,7 +13,7 @@ from superduper.backends.base.checks import aware
 from superduper.backends.sql.dialect import Clause, Scalar, SqlDialect, SqlTable
 from superduper.errors import QueryError
 from superduper.query.ast import And, Compare, Exists, Filter, In, Not, Or, Plain, Regex
-from superduper.query.tables import Column
+from superduper.query.tables import Column, ColumnType
 
 MANY = 400
 """From so many values on, a list is handed over as one parameter."""
@@ -83,14 +83,16 @@ class Conditions:
         return _ORDER[op](operand, bound)  # type: ignore[no-any-return]
 
     def _in(self, field: str, values: Sequence[Plain], negated: bool) -> Clause:
-        groups: dict[Scalar | None, list[Plain]] = {}
-        for value in values:
-            if value is not None:
-                groups.setdefault(_scalar(value), []).append(value)
-        # A typed column holds one kind; only inside JSON do kinds matter.
         column, path = self._split(field)
-        if groups and not path and column.type != "json":
-            groups = {None: [value for group in groups.values() for value in group]}
+        groups: dict[Scalar | None, list[Plain]] = {}
+        if not path and column.type != "json":
+            # A typed column holds one kind; only inside JSON do kinds matter.
+            if given := [value for value in values if value is not None]:
+                groups[None] = given
+        else:
+            for value in values:
+                if value is not None:
+                    groups.setdefault(_scalar(value), []).append(value)
         parts = [self._one_of(field, group) for group in groups.values()]
         if None in values:
             parts.append(self.null(field))
@@ -103,9 +105,14 @@ class Conditions:
         kind = None if path else column.type
         if len(values) < MANY:
             # One parameter for all, so that the statement is compiled once, however many there are.
-            given = [self._dialect.to_driver(None if kind == "json" else kind, _utc(value)) for value in values]
+            given = self._driven(None if kind == "json" else kind, values)
             return operand.in_(sa.bindparam(None, given, self._table.core.c[column.name].type, expanding=True))
-        return self._dialect.one_of(operand, [self._dialect.to_driver(kind, _utc(value)) for value in values])
+        return self._dialect.one_of(operand, self._driven(kind, values))
+
+    def _driven(self, kind: ColumnType | None, values: list[Plain]) -> list[Any]:
+        if kind in ("str", "int") and kind not in self._dialect.writers:
+            return values
+        return [self._dialect.to_driver(kind, _utc(value)) for value in values]
 
     def _operand(self, field: str, value: Plain) -> Clause:
         column, path = self._split(field)
