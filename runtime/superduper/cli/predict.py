@@ -51,7 +51,6 @@ def predict(
 
 def _of_row(db: Datalayer, model: Model, key: str) -> Any:
     from superduper.errors import ModelError, NotFound
-    from superduper.jobs.reading import arguments
 
     spec = model.predict_spec or model.training
     if spec is None:
@@ -64,7 +63,9 @@ def _of_row(db: Datalayer, model: Model, key: str) -> Any:
     found = db[spec.table].find_one({name: value}).execute()
     if found is None:
         raise NotFound(f"table {spec.table!r} has no row {value!r}")
-    positional, named = arguments(found, spec.call)
+    values = found.unpack()
+    positional = [values.get(field) for field in spec.call.args]
+    named = {key: values.get(field) for key, field in spec.call.kwargs.items()}
     try:
         return db.predict(model.identifier, *positional, **named)
     except ModelError as error:
