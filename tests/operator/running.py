@@ -46,6 +46,8 @@ def operator(server: ApiServer, servers: FakeServers) -> Iterator[None]:
         finally:
             await runtime_client.close()
             await servers.stop()
+            # TLS connections end a moment after they were closed.
+            await asyncio.sleep(0.5)
 
     def work() -> None:
         try:

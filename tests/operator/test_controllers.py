@@ -342,3 +342,46 @@ def test_data_that_cannot_be_removed_is_left_behind_after_a_while_and_named(shop
     shop.reason("table", "gone", "Deleting")
     shop.gone("table", "gone", 45)
     assert "Table 'gone'" in shop.event("gone", "LeftBehind")
+
+
+# KubeRay
+
+
+RAYJOBS: Manifest = {
+    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "rayjobs.ray.io"},
+    "spec": {
+        "group": "ray.io", "scope": "Namespaced",
+        "names": {"kind": "RayJob", "plural": "rayjobs", "singular": "rayjob", "listKind": "RayJobList"},
+        "versions": [
+            {
+                "name": "v1", "served": True, "storage": True, "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}  # fmt: skip
+
+
+def test_kuberay_that_is_installed_later_is_used_and_a_refused_submitter_gets_a_pod_of_its_own(shop: Cluster) -> None:
+    shop.of("shop").work["adds"] = dict(WORK)
+    shop.apply(model(compute={"engine": "ray"}))
+    shop.reason("model", "adds", "ComputeMissing")
+    shop.server.kubectl("apply", "--server-side", "-f", "-", given=json.dumps(RAYJOBS))
+    try:
+
+        def one(mode: str) -> Manifest | None:
+            found = shop.list("rayjobs.ray.io", "superduper.io/model=adds")
+            return found[0] if len(found) == 1 and found[0]["spec"]["submissionMode"] == mode else None
+
+        first = shop.until("a RayJob", lambda: one("SidecarMode"), 60)
+        refused = {"type": "ReplicaFailure", "status": "True", "message": 'violates PodSecurity "restricted:latest"'}
+        shop.set_status("rayjob", first["metadata"]["name"], {"rayClusterStatus": {"conditions": [refused]}})
+        second = shop.until("a RayJob with a submitter of its own", lambda: one("K8sJobMode"), 60)
+        assert second["metadata"]["name"] != first["metadata"]["name"]
+        shop.of("shop").work.clear()
+        shop.set_status(
+            "rayjob", second["metadata"]["name"], {"jobStatus": "SUCCEEDED", "jobDeploymentStatus": "Complete"}
+        )
+        assert shop.ready("model", "adds")["status"]["job"] == second["metadata"]["name"]
+    finally:
+        shop.server.kubectl("delete", "crd", "rayjobs.ray.io", "--wait=false")

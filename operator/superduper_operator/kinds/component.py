@@ -90,7 +90,7 @@ class ComponentReconciler(Generic[C]):
 
     def _tell_dependents(self, live: Manifest, answer: Answer, ctx: Context) -> None:
         """Those that wait for this object look again, as soon as the datalayer has it."""
-        if references.applied(live) or not references.applied({"status": answer.status}):
+        if references.applied(live) or not references.applied({**live, "status": answer.status}):
             return
         namespace = live["metadata"]["namespace"]
         for kind in ("Table", "Model"):

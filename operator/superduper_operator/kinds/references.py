@@ -38,8 +38,16 @@ def missing(resource: Object, siblings: Siblings) -> str | None:
 
 
 def applied(live: Manifest) -> bool:
-    """Whether the datalayer has it. A table that is still being filled is there, and so is a model that still trains."""
-    return (live.get("status") or {}).get("version") is not None or manifests.ready(live)
+    """Whether others can go on with it: the datalayer has it, and a table with a source has been filled once.
+
+    Until then a model on it would be Ready with the few rows that are there; while it is filled again, it stays.
+    """
+    status = live.get("status") or {}
+    if manifests.ready(live):
+        return True
+    if live.get("kind") == "Table" and live["spec"].get("source") is not None:
+        return status.get("syncedAt") is not None
+    return status.get("version") is not None
 
 
 def first_of(live: Manifest, others: Iterable[Manifest]) -> Manifest | None:
