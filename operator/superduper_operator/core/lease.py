@@ -67,7 +67,7 @@ class Lease:
             if other != said:
                 log.info("standing by: %s holds the lease", other)
                 said = other
-            await asyncio.sleep(self._terms.retry)
+            await asyncio.sleep(min(self._terms.retry, self._patience()))
         log.info("this replica leads now, as %s", self.holder)
 
     async def keep(self) -> None:
@@ -140,8 +140,17 @@ class Lease:
 
     def _may_take(self) -> bool:
         holder = self._spec.get("holderIdentity")
+        return not holder or holder == self.holder or self._left() < 0
+
+    def _left(self) -> float:
+        """Seconds until a holder that is not seen to renew has lost it."""
         promised = float(self._spec.get("leaseDurationSeconds") or self._terms.duration)
-        return not holder or holder == self.holder or self._clock() - self._seen_at > promised
+        return self._seen_at + promised - self._clock()
+
+    def _patience(self) -> float:
+        """Seconds until trying again may be of use: no longer than until the holder's time has run out."""
+        left = self._left() if self._seen is not None else 0.0
+        return left + 0.05 if left > 0 else self._terms.retry
 
     def _took(self, lease: Manifest, began: float) -> None:
         """Others may have seen the change as early as we asked for it."""
