@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal
 
-from bench.systems import Kind, Row, System
+from bench.systems import Compute, Kind, Row, System
 
 
 class Ours(System):
@@ -57,7 +57,29 @@ class Ours(System):
         self.insert(table, [row])
 
     def outputs(self) -> list[int]:
-        return [row["output"] for row in self.db["outputs.plus_one"].find().execute()]
+        (name,) = self.db.show("listener")
+        return [row["output"] for row in self.db[f"outputs.{name}"].find().execute()]
+
+    def vectorise(self, table: str, function: Callable[[list[int]], list[int]], compute: Compute) -> None:
+        from superduper import ObjectModel, superduper
+
+        self.db.close()
+        uri, store = f"sqlite:///{self.root}/rows.db", f"filesystem://{self.root}/artifacts"
+        self.db = superduper(uri, artifact_store=store, compute=compute, defer=True)
+        predict = {"table": table, "inputs": ["x"], "output": {"type": "int"}, "batched": True}
+        self.db.apply(ObjectModel("vectorised", object=function, predict=predict))
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        self.db.run("vectorised")
+
+    def mapped(self, batches: Sequence[list[int]]) -> int:
+        from superduper.backends.base.compute import Batch
+        from superduper.jobs.predictor import Predictor
+
+        predictor = Predictor(*self.db.load("model", "vectorised").function())
+        given = (Batch(batch, [batch]) for batch in batches)
+        return sum(sum(done.values) for done in self.db.compute.map(predictor, given))
 
     def close(self) -> None:
         self.db.close()

@@ -43,6 +43,7 @@ def lines(results: Results) -> list[Line]:
     made += [_lazy(results, scenario, what) for scenario, what in _LAZY]
     made += [_within(results, *row) for row in _WITHIN]
     made += [_memory(results, scenario, what) for scenario, what in _PASSES]
+    made += [_rows(results, *row) for row in _VECTORISED]
     made += [_rate(results), _resident(results)]
     made += [_grown(results, phase, what) for phase, what in _PHASES]
     return [line for line in made if line is not None]
@@ -82,6 +83,15 @@ _PASSES = [
 NOISE = 32e6
 """Bytes by which the growth of the long pass may differ from that of the short one."""
 _PHASES = [("insert", "inserted"), ("filter", "filtered"), ("update", "updated by key"), ("predict", "predicted")]
+_VECTORISED = [
+    (f"vectorised {compute}", phase, f"{what}, {where}", bar)
+    for compute, where in (("local", "in this process"), ("ray", "one machine's Ray"))
+    for phase, what, bar in (
+        ("run", "a vectorised function over 100,000 rows of SQLite", 0.5),
+        ("map", "the same over lists in memory", None),
+        ("1 % more", "1 % more rows, results brought up to date", 0.05),
+    )
+]
 BUDGET = 256 << 20
 IMPORT_BYTES = 40e6
 
@@ -96,6 +106,20 @@ def _beside(results: Results, scenario: str, phase: str, other: str, what: str, 
         return None
     ratio = ours.seconds / floor.seconds
     return Line(what, _ms(ours.seconds), f"{_ms(floor.seconds)} {other}", ratio, f"≤ {bar}", ratio <= bar, ours.cpu)
+
+
+def _rows(results: Results, scenario: str, phase: str, what: str, bar: float | None) -> Line | None:
+    ours, floor = results.get((scenario, "ours", phase)), results.get((scenario, "floor", phase))
+    if ours is None or floor is None:
+        return None
+
+    def shown(seconds: float) -> str:
+        return _ms(seconds) if phase == "1 % more" else f"{100_000 / seconds / 1000:,.0f}k rows/s"
+
+    said = "" if bar is None else f"≤ {_ms(bar)}" if phase == "1 % more" else f"≥ {100_000 / bar / 1000:,.0f}k rows/s"
+    holds = bar is None or ours.seconds <= bar
+    ratio = ours.seconds / floor.seconds
+    return Line(what, shown(ours.seconds), f"{shown(floor.seconds)} floor", ratio, said, holds, ours.cpu)
 
 
 def _lazy(results: Results, scenario: str, what: str) -> Line | None:

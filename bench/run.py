@@ -71,6 +71,8 @@ PLAN = [
     _planned("long pass", "sweep", "ours", "--n 10000 --size 1000000 --distinct 200", 1),
     _planned("disk small", "blobs", "floor ours", "--n 10000 --size 1000 --plain", disk=True),
     _planned("disk large", "blobs", "floor ours", "--n 1000 --size 100000 --plain", disk=True),
+    _planned("vectorised local", "vectorised", "floor ours", "--n 100000"),
+    _planned("vectorised ray", "vectorised", "floor ours", "--n 100000 --compute ray"),
     _planned("scale 1,000", "scale", "ours", "--n 1000"),
     _planned("scale 10,000", "scale", "ours", "--n 10000"),
     _planned("scale 100,000", "scale", "ours", "--n 100000"),

@@ -127,8 +127,37 @@ def scale(subject: System, recorder: Recorder, options: Options) -> None:
     expect("outputs", sum(subject.outputs()), sum(range(1, options.n + 1)))
 
 
+def plus_ones(xs: list[int]) -> list[int]:
+    """The vectorised model."""
+    return [x + 1 for x in xs]
+
+
+def vectorised(subject: System, recorder: Recorder, options: Options) -> None:
+    """A vectorised function over n rows, read, computed, written back; 1 % more rows; and over lists in memory."""
+    subject.open()
+    subject.create("docs", "int", "int")
+    subject.insert("docs", [{"id": -i, "x": i} for i in range(1, 1001)])
+    subject.vectorise("docs", plus_ones, options.compute)
+    subject.insert("docs", [{"id": i, "x": i} for i in range(options.n)])
+    recorder.time("run", subject.catch_up)
+    expect("outputs", sum(subject.outputs()), sum(range(2, 1002)) + sum(range(1, options.n + 1)))
+    step, begin = options.n // 100, iter(range(options.n, 2 * options.n, options.n // 100))
+
+    def more() -> None:
+        first = next(begin)
+        subject.insert("docs", [{"id": i, "x": i} for i in range(first, first + step)])
+
+    for _ in range(5):
+        more()
+        recorder.time("1 % more", subject.catch_up)
+    batches = [list(range(start, min(start + 4096, options.n))) for start in range(0, options.n, 4096)]
+    found = recorder.time("map", lambda: subject.mapped(batches), times=3)
+    expect("mapped", found, sum(range(1, options.n + 1)))
+
+
 SCENARIOS: dict[str, Callable[[System, Recorder, Options], None]] = {
     "blobs": blobs, "some": some, "listen": listen, "write": write, "sweep": sweep, "load": load, "scale": scale,
+    "vectorised": vectorised,
 }  # fmt: skip
 
 
@@ -142,6 +171,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=102_400, help="bytes of a payload")
     parser.add_argument("--distinct", type=int, default=0, help="so many payloads for all rows; 0: one for each")
     parser.add_argument("--plain", action="store_true", help="payloads are bytes, stored as they are, not pickled")
+    parser.add_argument("--compute", choices=["local", "ray"], default="local", help="where functions run")
     parser.add_argument("--dir", type=Path, help="where to make the folder; default: the system's place")
     parser.add_argument("--root", type=Path, help="a folder that is there")
     options = parser.parse_args()
@@ -152,6 +182,7 @@ def main() -> None:
         os.chdir(root)
         subject = system(options.system, root, options.backend)
         SCENARIOS[options.scenario](subject, Recorder(output), options)
+        subject.close()
     finally:
         os.chdir("/")
         if options.root is None:

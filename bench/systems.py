@@ -10,6 +10,7 @@ from typing import Any, Literal
 Row = dict[str, Any]
 Kind = Literal["pickle", "lazy pickle", "bytes", "lazy bytes", "int"]
 """What the column ``x`` holds, and whether its payload is read with the row."""
+Compute = Literal["local", "ray"]
 
 
 class System(ABC):
@@ -53,6 +54,18 @@ class System(ABC):
     @abstractmethod
     def outputs(self) -> list[int]:
         """What was computed."""
+
+    @abstractmethod
+    def vectorise(self, table: str, function: Callable[[list[int]], list[int]], compute: Compute) -> None:
+        """Prepare to compute the function over lists of rows; the rows that are there are done."""
+
+    @abstractmethod
+    def catch_up(self) -> None:
+        """Compute what is missing, found by the database."""
+
+    @abstractmethod
+    def mapped(self, batches: Sequence[list[int]]) -> int:
+        """The function over lists in memory: the sum of what came back."""
 
     @abstractmethod
     def close(self) -> None:

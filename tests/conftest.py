@@ -206,7 +206,12 @@ def apiserver(apiserver_server: ApiServer) -> Path:
 
 
 @pytest.fixture
-def ray_uri(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> str:
+def ray_head(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> RayHead:
     for name, value in ray.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    return fleet.server(RayHead).uri
+    return fleet.server(RayHead)
+
+
+@pytest.fixture
+def ray_uri(ray_head: RayHead) -> str:
+    return ray_head.uri

@@ -10,6 +10,7 @@ import pytest
 
 from superduper import DataType, Listener, ObjectModel, Schema, superduper
 from superduper.backends.dask import compute as dask_compute
+from superduper.backends.ray.compute import RayComputeBackend
 from superduper.cli import main
 from superduper.datalayer import Datalayer
 from superduper.errors import ManifestError, ModelError
@@ -87,7 +88,7 @@ def test_files_are_read_by_workers_that_stand_in_another_folder(
         assert outputs(db, "length") == {"a": 5}
 
 
-def test_a_model_over_files_is_refused_where_workers_do_not_see_them(
+def test_a_model_over_files_is_refused_where_dask_workers_do_not_see_them(
     dask_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As it answers on another machine.
@@ -102,6 +103,22 @@ def test_a_model_over_files_is_refused_where_workers_do_not_see_them(
         assert list((tmp_path / "files").iterdir()) == []
 
 
+def test_a_model_over_files_is_refused_where_ray_workers_do_not_see_them(
+    own_ray: RayComputeBackend, tmp_path: Path
+) -> None:
+    own_ray.check_folder(tmp_path / "files")
+    assert list((tmp_path / "files").iterdir()) == []
+    seen = Path.resolve
+    with pytest.MonkeyPatch.context() as patched:
+        # As if it were mounted elsewhere in the workers' machine.
+        patched.setattr(Path, "resolve", lambda self: Path("/elsewhere") / self.name)
+        patched.setattr(Path, "touch", lambda self: None)
+        patched.setattr(Path, "unlink", lambda self: None)
+        with pytest.raises(ModelError, match="the ray workers on .* do not see that folder"):
+            own_ray.check_folder(tmp_path / "files")
+    assert seen is Path.resolve
+
+
 def test_one_model_runs_where_it_says(sqlite_uri: str, dask_uri: str) -> None:
     with superduper(sqlite_uri) as db:
         db.insert("t", [{"id": str(n), "x": n} for n in range(3)])
@@ -112,17 +129,18 @@ def test_one_model_runs_where_it_says(sqlite_uri: str, dask_uri: str) -> None:
         assert pids["here"] == pids["local"] == {os.getpid()}
         assert os.getpid() not in pids["there"]
         assert db.load("model", "there").compute == dask_uri
-    with pytest.raises(ManifestError, match="compute: engine: 'ray' is not one of auto, local, dask"):
-        ObjectModel("m", object=root, compute="ray").spec()
+    with pytest.raises(ManifestError, match="compute: engine: 'spark' is not one of auto, local, ray, dask"):
+        ObjectModel("m", object=root, compute="spark").spec()
 
 
-@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("server", ["dask", "dask_uri", "ray", "ray_uri"])
 def test_a_manifest_says_where_models_run(
-    own: bool, dask_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    uri = str(request.getfixturevalue(server)) if "_" in server else server
     monkeypatch.chdir(tmp_path)
-    address = "" if own else f", address: '{dask_uri.removeprefix('dask://')}'"
-    Path("all.yaml").write_text(MANIFESTS.replace("COMPUTE", f"{{engine: dask{address}}}"))
+    engine, _, address = uri.partition("://")
+    Path("all.yaml").write_text(MANIFESTS.replace("COMPUTE", f"{{engine: {engine}, address: {address or 'null'}}}"))
     with pytest.raises(SystemExit) as ended:
         main(["apply", "-f", "all.yaml"])
     assert ended.value.code == 0
@@ -140,4 +158,4 @@ def test_an_address_without_dask_is_refused(
     Path("all.yaml").write_text(MANIFESTS.replace("COMPUTE", "{engine: local, address: 'a:1'}"))
     with pytest.raises(SystemExit):
         main(["apply", "-f", "all.yaml"])
-    assert "address goes with engine dask" in capsys.readouterr().err
+    assert "address goes with engine ray and engine dask only" in capsys.readouterr().err

@@ -19,10 +19,12 @@ from superduper.backends import registry
 from superduper.backends.base.compute import Batch, ComputeBackend
 from superduper.backends.dask import run
 from superduper.backends.dask.compute import DaskComputeBackend
+from superduper.backends.ray.compute import RayComputeBackend
 from superduper.errors import MissingExtra, Unreachable, UriError
 from superduper.jobs.predictor import Predictor
 from tests.servers.dask import DaskScheduler, DaskWorkers
 from tests.servers.locks import FileLock
+from tests.servers.ray import RayHead
 
 # No `if __name__ == "__main__"`: what a script does at its top is done once.
 PROGRAM = """
@@ -105,29 +107,25 @@ def test_killed_workers_are_survived_and_every_output_is_exact(
     until(lambda: len(dask_scheduler.workers()) == 2, "the workers are started again")
 
 
-def test_a_row_that_kills_its_worker_fails_alone() -> None:
+def test_a_row_that_kills_its_worker_fails_alone(own: ComputeBackend) -> None:
     def fatal(x: int) -> int:
         if x == 5:
             os.kill(os.getpid(), signal.SIGKILL)
         return x
 
-    compute = DaskComputeBackend()
-    try:
-        done = list(compute.map(Predictor(fatal, batched=False), rows(12)))
-    finally:
-        compute.close()
+    done = list(own.map(Predictor(fatal, batched=False), rows(12)))
     found = {outcome.key: outcome for each in done for outcome in each.outcomes}
     assert len(found) == sum(len(each.outcomes) for each in done) == 12
     assert {key: one.value for key, one in found.items() if one.error is None} == {x: x for x in range(12) if x != 5}
     assert "died of it" in (found[5].error or "")
 
 
-@pytest.mark.parametrize("compute", ["dask", "scheduler"])
+@pytest.mark.parametrize("compute", ["dask", "dask_uri", "ray", "ray_uri"])
 def test_a_killed_run_leaves_nothing_behind_and_is_resumed(
     compute: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     uri, calls = f"sqlite:///{tmp_path}/r.db", tmp_path / "calls"
-    engine = request.getfixturevalue("dask_uri") if compute == "scheduler" else "dask"
+    engine = str(request.getfixturevalue(compute)) if "_" in compute else compute
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, uri, str(calls), engine], env={**os.environ, "SUPERDUPER_HOME": str(tmp_path)}
     )
@@ -135,8 +133,8 @@ def test_a_killed_run_leaves_nothing_behind_and_is_resumed(
     program.send_signal(signal.SIGKILL)
     program.wait()
     pids = {int(line.split()[1]) for line in calls.read_text().splitlines()}
-    if compute == "dask":
-        until(lambda: not any(map(alive, pids)), "the workers end with the run that they were started for", 15)
+    if compute != "dask_uri":
+        until(lambda: not any(map(alive, pids)), "the workers end with the run that they were started for", 60)
     with superduper(uri, home=str(tmp_path), compute=engine) as db:
         kept = db.coverage("m").done
         assert 0 < kept < 400
@@ -147,11 +145,12 @@ def test_a_killed_run_leaves_nothing_behind_and_is_resumed(
         }
 
 
-def test_an_interrupt_ends_the_run_and_its_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compute", ["dask", "ray"])
+def test_an_interrupt_ends_the_run_and_its_workers(compute: str, tmp_path: Path) -> None:
     script, calls = tmp_path / "script.py", tmp_path / "calls"
     script.write_text(PROGRAM)
     program = subprocess.Popen(
-        [sys.executable, str(script), f"sqlite:///{tmp_path}/r.db", str(calls), "dask"],
+        [sys.executable, str(script), f"sqlite:///{tmp_path}/r.db", str(calls), compute],
         env={**os.environ, "SUPERDUPER_HOME": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
@@ -159,11 +158,11 @@ def test_an_interrupt_ends_the_run_and_its_workers(tmp_path: Path) -> None:
     )
     until(lambda: calls.exists() and calls.read_text().count("\n") > 150, "the program computes")
     os.killpg(program.pid, signal.SIGINT)  # as a terminal does
-    _, error = program.communicate(timeout=20)
+    _, error = program.communicate(timeout=40)
     assert error.rstrip().endswith("KeyboardInterrupt")
     assert program.returncode in (1, -signal.SIGINT, 130)
     pids = {int(line.split()[1]) for line in calls.read_text().splitlines()}
-    until(lambda: not any(map(alive, pids)), "the workers end", 15)
+    until(lambda: not any(map(alive, pids)), "the workers end", 30)
 
 
 def test_a_scheduler_that_goes_away_is_unreachable_and_the_next_run_goes_on(
@@ -215,8 +214,79 @@ def test_a_scheduler_without_workers_is_not_waited_for_for_ever(
     assert "has no worker; waiting for one" in caplog.text
 
 
-def test_a_forked_process_starts_anew(dask_uri: str) -> None:
-    compute: ComputeBackend = registry.compute_backend(dask_uri)
+def test_a_ray_cluster_that_goes_away_is_unreachable_and_the_next_run_goes_on(
+    ray_head: RayHead, sqlite_uri: str
+) -> None:
+    with superduper(sqlite_uri, compute=ray_head.uri) as db:
+        db.insert("t", [{"id": f"{n:04}", "x": n} for n in range(400)])
+
+        def slow(x: int) -> int:
+            time.sleep(0.01)
+            return x
+
+        def stop(name: str, done: int, *_: object) -> None:
+            if done > 100 and ray_head.running:
+                ray_head.stop()
+
+        db.upkeep.progress = stop
+        listener = Listener(ObjectModel("m", object=slow, datatype="int"), key="x", select=db["t"].find())
+        with pytest.raises(Unreachable, match=rf"127.0.0.1:{ray_head.port} went away.*goes on from there"):
+            db.apply(listener)
+        assert 100 < db.coverage("m").done < 400
+        with pytest.raises(Unreachable, match=f"no ray cluster answers at ray://127.0.0.1:{ray_head.port}"):
+            db.run("m")
+        db.upkeep.progress = None
+        ray_head.start()
+        db.run("m")
+        assert db.coverage("m").done == 400
+
+
+def test_several_models_one_after_the_other_are_not_mixed_up(own: ComputeBackend) -> None:
+    for offset in range(3):
+        done = list(own.map(Predictor(lambda x, by=offset: x + by, batched=False), rows(4)))
+        assert sorted(value for each in done for value in each.values) == [offset + x for x in range(4)]
+
+
+@pytest.mark.parametrize("uri", ["ray://", "ray://a:b", "ray://a:1/x", "ray:x", "ray://user@host:1"])
+def test_an_address_that_ray_does_not_have_is_refused(uri: str) -> None:
+    with pytest.raises(UriError, match="a ray cluster is given as ray://host:10001"):
+        RayComputeBackend(uri)
+
+
+def test_a_closed_port_is_no_ray_cluster(sqlite_uri: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(Unreachable, match=f"no ray cluster answers at ray://127.0.0.1:{port} "):
+            superduper(sqlite_uri, compute=f"ray://127.0.0.1:{port}")
+
+
+def test_the_cluster_that_the_process_is_in_is_used(ray_head: RayHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In a pod of a cluster this is the address of the head; any that Ray understands will do.
+    monkeypatch.setenv("RAY_ADDRESS", ray_head.uri)
+    compute = RayComputeBackend("ray")
+    try:
+        parents = {
+            value
+            for each in compute.map(Predictor(lambda x: os.getppid(), batched=False), rows(4))
+            for value in each.values
+        }
+    finally:
+        compute.close()
+    assert parents <= children(ray_head)
+
+
+def children(head: RayHead) -> set[int]:
+    """The raylet is the parent of workers, and the child of the head."""
+    parent = int((head.directory / "server.pid").read_text())
+    return {int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()}
+
+
+@pytest.mark.parametrize("server", ["dask_uri", "ray"])
+def test_a_forked_process_starts_anew(server: str, request: pytest.FixtureRequest) -> None:
+    compute: ComputeBackend = registry.compute_backend(
+        str(request.getfixturevalue(server)) if "_" in server else server
+    )
     try:
         assert len(list(compute.map(Predictor(abs, batched=False), rows(4)))) == 2
         child = os.fork()
@@ -224,6 +294,7 @@ def test_a_forked_process_starts_anew(dask_uri: str) -> None:
             done = 0
             try:
                 done = len(list(compute.map(Predictor(abs, batched=False), rows(4))))
+                compute.close()
             finally:
                 os._exit(0 if done == 2 else 1)
         assert os.waitpid(child, 0)[1] == 0
