@@ -84,6 +84,8 @@ class Api:
     async def close(self) -> None:
         """End all connections."""
         await self._rest.close()
+        # aiohttp's close returns before TLS has said goodbye (its documentation, 'Graceful shutdown').
+        await asyncio.sleep(0.1)
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest:
         """One object. Raises ``NotFound``."""
