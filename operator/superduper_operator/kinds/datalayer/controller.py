@@ -55,7 +55,13 @@ class DatalayerReconciler:
     async def _bring_up(self, key: Key, live: Manifest, datalayer: Datalayer, ctx: Context) -> Result:
         place = surroundings.place(datalayer, ctx)
         annotations = self._annotations(live, self._children(key, ctx))
-        wanted = desired(datalayer, place, operator_namespace=ctx.settings.namespace, annotations=annotations)
+        wanted = desired(
+            datalayer,
+            place,
+            operator_namespace=ctx.settings.namespace,
+            annotations=annotations,
+            sources=_sources(key.namespace, key.name, ctx),
+        )
         try:
             await self._apply(key, wanted, ctx)
         except Taken as error:
@@ -140,7 +146,13 @@ class DatalayerReconciler:
     ) -> None:
         tried = {**annotations, labels.CREDENTIALS_TRIED: now.strftime("%Y-%m-%dT%H:%M:%SZ")}
         place = surroundings.place(datalayer, ctx)
-        wanted = desired(datalayer, place, operator_namespace=ctx.settings.namespace, annotations=tried)
+        wanted = desired(
+            datalayer,
+            place,
+            operator_namespace=ctx.settings.namespace,
+            annotations=tried,
+            sources=_sources(place.namespace, place.datalayer, ctx),
+        )
         await ctx.apply(next(each for each in wanted.objects if each["kind"] == "Deployment"))
         ctx.event(
             live,
@@ -224,6 +236,15 @@ class DatalayerReconciler:
         also = f" and Secrets {', '.join(secrets)}" if secrets else ""
         message = f"deletionPolicy is Retain: volume claims {claims}{also} stay; a Datalayer of the same name finds them again"
         ctx.event(live, "Normal", "Retained", message)
+
+
+def _sources(namespace: str, name: str, ctx: Context) -> list[str]:
+    """Secrets with the credentials of tables' sources."""
+    given = [
+        (each["spec"].get("source") or {}).get("credentialsFrom")
+        for each in ctx.cache.referring("Table", namespace, name)
+    ]
+    return [each["secretRef"]["name"] for each in given if each]
 
 
 _VOLUMES = ("StatefulSet", "PersistentVolumeClaim")

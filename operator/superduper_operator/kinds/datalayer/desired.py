@@ -45,12 +45,19 @@ class Desired:
 
 
 def desired(
-    datalayer: Datalayer, place: Place, *, operator_namespace: str, annotations: Mapping[str, str] | None = None
+    datalayer: Datalayer,
+    place: Place,
+    *,
+    operator_namespace: str,
+    annotations: Mapping[str, str] | None = None,
+    sources: Sequence[str] = (),
 ) -> Desired:
-    """``annotations`` are laid on the server's pods; a changed one starts them anew."""
+    """``annotations`` are laid on the server's pods; a changed one starts them anew. ``sources``: Secrets with the
+    credentials of tables' sources, which the server reads.
+    """
     connections = resolve(datalayer, place)
     name = place.name(SERVER)
-    template = _template(datalayer, place, connections, annotations or {})
+    template = _template(datalayer, place, connections, annotations or {}, sources)
     objects = [each for store in connections.stores for each in store.objects]
     claims = [each for store in connections.stores for each in store.claims]
     if connections.volume:
@@ -118,7 +125,13 @@ def _deployment(datalayer: Datalayer, place: Place, name: str, template: Manifes
     }
 
 
-def _template(datalayer: Datalayer, place: Place, connections: Connections, annotations: Mapping[str, str]) -> Manifest:
+def _template(
+    datalayer: Datalayer,
+    place: Place,
+    connections: Connections,
+    annotations: Mapping[str, str],
+    sources: Sequence[str],
+) -> Manifest:
     spec, secure = datalayer.spec.server, datalayer.spec.server.tls
     environment = connections.server_environment()
     mounts = {"home": HOME, "tmp": "/tmp"}  # noqa: S108
@@ -139,7 +152,7 @@ def _template(datalayer: Datalayer, place: Place, connections: Connections, anno
         place.defaults.runtime,
         command=command,
         env=to_env(environment),
-        env_from=to_env_from(connections.environment_from),
+        env_from=[*_optional(sources), *to_env_from(connections.environment_from)],
         mounts=mounts,
         resources=resources(None if spec.resources is None else spec.resources.model_dump(), place.defaults.server_resources),
         ports=[{"name": "http", "containerPort": PLAIN, "protocol": "TCP"},
@@ -167,6 +180,11 @@ def _template(datalayer: Datalayer, place: Place, connections: Connections, anno
         },
     }
     return template
+
+
+def _optional(secrets: Sequence[str]) -> list[Manifest]:
+    """One that is missing keeps a table from its source, not everybody from the server."""
+    return [{"secretRef": {"name": name, "optional": True}} for name in sorted(set(secrets))]
 
 
 def _network_policy(place: Place, name: str, operator_namespace: str) -> Manifest:
