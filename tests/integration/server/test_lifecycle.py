@@ -61,10 +61,10 @@ def test_told_to_stop_it_ends_what_is_under_way_and_takes_nothing_new(server: Se
     wait_for("rows", lambda: count(server) >= 500)
     assert server.process is not None
     server.process.send_signal(signal.SIGTERM)
-    refused = wait_for("a refusal", lambda: (a := server.insert("t", {"id": "late"})).status_code == 503 and a)
-    assert (refused.json()["code"], refused.headers["retry-after"]) == ("Draining", "2")
-    ready = server.client.get("/readyz")
-    assert (ready.status_code, ready.json()["code"]) == (503, "Draining")
+    ready = wait_for("the drain", lambda: (a := server.client.get("/readyz")).status_code == 503 and a)
+    assert ready.json()["code"] == "Draining"
+    refused = server.insert("t", {"id": "late"})
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "Draining", "2")
     assert server.client.get("/healthz").status_code == 200
     # Reading goes on for as long as it is there.
     assert len(server.rows("t", limit=10)) == 10
