@@ -329,15 +329,19 @@ def test_which_way_a_job_runs(compute: Manifest | None, kuberay_: bool, expected
             choose(asked, kuberay=kuberay_)
 
 
+NEW = KubeRay(sidecar=True, token=True, deadline=True)
+
+
 @pytest.mark.parametrize(
-    ("spec", "expected"),
+    ("refusal", "expected"),
     [
+        pytest.param(".spec.preRunningDeadlineSeconds: field not declared in schema", KubeRay(True, True, False), id="1.5"),
         pytest.param(
-            {"rayClusterSpec": {"authOptions": {}}, "preRunningDeadlineSeconds": 1}, KubeRay(True, True, True), id="1.6"
+            "errors:\n  .spec.preRunningDeadlineSeconds: field not declared in schema\n"
+            "  .spec.rayClusterSpec.authOptions: field not declared in schema", KubeRay(), id="1.4",
         ),
-        pytest.param({"rayClusterSpec": {"authOptions": {}}}, KubeRay(True, True, False), id="1.5"),
-        pytest.param({"rayClusterSpec": {}}, KubeRay(), id="1.4"),
+        pytest.param("admission webhook denied the request", None, id="it is about something else"),
     ],
-)
-def test_what_a_crd_keeps_tells_the_version_of_kuberay(spec: Manifest, expected: KubeRay) -> None:
-    assert kuberay.learned({"spec": spec}) == expected
+)  # fmt: skip
+def test_a_field_that_a_crd_does_not_have_tells_the_version_of_kuberay(refusal: str, expected: KubeRay | None) -> None:
+    assert kuberay.without(refusal, NEW) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from superduper.api.v1alpha1 import Reason
@@ -25,15 +26,20 @@ NEWEST = KubeRay(sidecar=True, token=True, deadline=True)
 """What is assumed until an answer shows otherwise."""
 
 
-def learned(answer: Manifest) -> KubeRay:
-    """What the installed KubeRay can, told by what the API server left of a RayJob that asked for everything.
+def without(refusal: str, can: KubeRay) -> KubeRay | None:
+    """What the installed KubeRay can after all, by the API server's refusal of a field; None where it is about another.
 
-    Fields that a CRD does not know are pruned. ``authOptions`` came with 1.5, as SidecarMode did, which is a plain
-    string in every version of the CRD; ``preRunningDeadlineSeconds`` came with 1.6.
+    A server-side apply of a field that the CRD does not have fails with its name. ``authOptions`` came with 1.5, as
+    SidecarMode did, which is a plain string in every version of the CRD; ``preRunningDeadlineSeconds`` came with 1.6.
     """
-    spec = answer["spec"]
-    token = "authOptions" in spec["rayClusterSpec"]
-    return KubeRay(sidecar=token, token=token, deadline="preRunningDeadlineSeconds" in spec)
+    if "not declared in schema" not in refusal:
+        return None
+    found = can
+    if "authOptions" in refusal:
+        found = replace(found, sidecar=False, token=False)
+    if "preRunningDeadlineSeconds" in refusal:
+        found = replace(found, deadline=False)
+    return found if found != can else None
 
 
 def desired(order: Order) -> Manifest:

@@ -11,9 +11,9 @@ from superduper.errors import ManifestError
 from superduper_operator import labels, pods
 from superduper_operator.compute import KINDS
 from superduper_operator.compute.base import TEMPLATE, Kind, KubeRay, MissingCompute, Order, choose, effective
-from superduper_operator.compute.kuberay import NEWEST, learned
+from superduper_operator.compute.kuberay import NEWEST, without
 from superduper_operator.core.context import Context
-from superduper_operator.core.errors import Invalid
+from superduper_operator.core.errors import ApiError
 from superduper_operator.core.reconciler import Key, Result
 from superduper_operator.kinds import manifests, surroundings
 from superduper_operator.kinds.component import SOON, ComponentReconciler, datalayer_of, with_answer
@@ -87,6 +87,8 @@ class ModelReconciler(ComponentReconciler[Model]):
         if step.do == "start":
             started = await self._start(live, kind, replace(order, run=step.run), ctx)
             job = Seen(started, KINDS[kind].observe(started, (), datetime.now(UTC))) if started is not None else None
+            if started is None:
+                step = replace(step, seconds=0.5)
         await self.write(live, ctx, told(live, answer, job, given_up=step.do == "give up"))
         return Result(step.seconds or (1.0 if job is None else 10.0))
 
@@ -120,20 +122,18 @@ class ModelReconciler(ComponentReconciler[Model]):
         return replace(self._kuberay, sidecar=False) if namespace in self._strict else self._kuberay
 
     async def _start(self, live: Manifest, kind: Kind, order: Order, ctx: Context) -> Manifest | None:
-        """The job as it is there; None where it has to be made in another way, at the next look."""
+        """The job as it is there; None where KubeRay is older than was thought, and the next look makes it so."""
         manifest = KINDS[kind].desired(order)
+        name = manifest["metadata"]["name"]
         try:
             made = await ctx.apply(manifest)
-        except Invalid as error:
-            ctx.event(live, "Warning", Reason.JOB_FAILED, f"{kind} {manifest['metadata']['name']} is refused: {error}")
-            raise
-        if kind == "RayJob":
-            self._kuberay = learned(made) if self._kuberay == order.kuberay or order.kuberay.sidecar else self._kuberay
-            if order.kuberay.sidecar and not self._kuberay.sidecar:
-                await ctx.delete(kind, order.place.namespace, manifest["metadata"]["name"])
-                return None
-        rows = f"{order.key}, run {order.run + 1}"
-        ctx.event(live, "Normal", "JobStarted", f"{kind} {manifest['metadata']['name']} is started (work {rows})")
+        except ApiError as error:
+            less = without(str(error), self._kuberay)
+            if less is None:
+                raise
+            self._kuberay = less
+            return None
+        ctx.event(live, "Normal", "JobStarted", f"{kind} {name} is started (work {order.key}, run {order.run + 1})")
         return made
 
     def _jobs(self, live: Manifest, ctx: Context) -> list[Seen]:
