@@ -161,8 +161,10 @@ class RowCodec:
         except SuperduperError as error:
             raise _at(error, f"table {self.table.name!r}, field {name!r}") from error
 
-    def column(self, name: str, values: Iterable[Any], writer: Writer) -> list[Any]:
+    def column(self, name: str, values: Sequence[Any], writer: Writer) -> list[Any]:
         """Many values of one declared field as they are stored; errors as ``value``, without the row at fault."""
+        if _surely(self.schema.fields.get(name), values):
+            return list(values)
         encode = self._encoders[name]
         return [None if value is None else encode(value, writer) for value in values]
 
@@ -353,6 +355,16 @@ def _typed(kind: DataType) -> Encode:
     if kind.column_type == "json":
         return lambda value, _: _json(encode(value))
     return lambda value, _: encode(value)
+
+
+def _surely(kind: DataType | str | type | None, values: Sequence[Any]) -> bool:
+    """Whether all values are stored as they are: said fast, for there may be many."""
+    types = set(map(type, values))
+    if kind == "int":
+        return types == {int} and min(values) >= -(1 << 63) and max(values) < 1 << 63
+    if kind == "str":
+        return types == {str} and all(map(str.isascii, values))
+    return kind == "float" and types == {float}
 
 
 def _wrong(value: Any, expected: str) -> SchemaMismatch:
