@@ -110,7 +110,9 @@ class Cluster:
         return self.servers.of(self.namespace, name)
 
     def condition(self, kind: str, name: str) -> Manifest:
-        found = self.find(kind, name) or {}
+        return self.condition_of(self.find(kind, name) or {})
+
+    def condition_of(self, found: Manifest) -> Manifest:
         conditions = (found.get("status") or {}).get("conditions") or []
         return next((each for each in conditions if each["type"] == "Ready"), {})
 
@@ -137,7 +139,7 @@ class Cluster:
         def look() -> Manifest | None:
             found = self.get(kind, name)
             current = (found.get("status") or {}).get("observedGeneration") == found["metadata"]["generation"]
-            return found if current and self.condition(kind, name).get("status") == "True" else None
+            return found if current and self.condition_of(found).get("status") == "True" else None
 
         return self.until(f"{kind} {name} Ready", look)
 

@@ -84,6 +84,7 @@ class ModelReconciler(ComponentReconciler[Model]):
         job = jobs[-1] if jobs else None
         if step.do == "stop":
             await self.remove_children(live, ctx)
+            job = None
         if step.do == "start":
             started = await self._start(live, kind, replace(order, run=step.run), ctx)
             job = Seen(started, KINDS[kind].observe(started, (), datetime.now(UTC))) if started is not None else None
