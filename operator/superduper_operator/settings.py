@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from superduper_operator.core.api import Manifest
+from superduper_operator.core.manifest import Manifest
 
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 Seconds = Annotated[float, Field(gt=0)]

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final, Self
+from typing import Final, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -26,10 +26,8 @@ from superduper_operator.core.errors import (
     NotFound,
     Unavailable,
 )
+from superduper_operator.core.manifest import Manifest
 from superduper_operator.core.resources import MANAGER, RESOURCES, Resource
-
-Manifest = dict[str, Any]
-"""An object of Kubernetes, or a part of one, as its YAML says it."""
 
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"

@@ -9,10 +9,11 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from superduper_operator.core.api import Api, Manifest
+from superduper_operator.core.api import Api
 from superduper_operator.core.cache import Cache
 from superduper_operator.core.diff import applied_by_us, differences, whole_lists, without_none
 from superduper_operator.core.errors import AlreadyExists, Immutable, Invalid, NotFound, Taken
+from superduper_operator.core.manifest import Manifest
 from superduper_operator.core.metrics import Metrics
 from superduper_operator.core.resources import MANAGER
 
@@ -66,7 +67,7 @@ class Applier:
             if before is not None and before.digest == digest:
                 self._tell(place, ["the whole object"], repaired=True)
             now = await self._api.apply(desired)
-        self._cache.put(kind, now)
+        self._cache.put(kind, now, own=True)
         self._applied[place] = _Applied(digest, now["metadata"]["resourceVersion"])
         return now
 

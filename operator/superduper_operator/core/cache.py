@@ -6,7 +6,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from superduper_operator.core.api import Manifest
+from superduper_operator.core.manifest import Manifest
 from superduper_operator.core.resources import MANAGER, RESOURCES
 
 Place = tuple[str, str]
@@ -67,8 +67,12 @@ class Cache:
 
     # What watches and our own writes bring
 
-    def put(self, kind: str, obj: Manifest) -> None:
-        """The object as somebody has just seen it; older news than what is known is dropped."""
+    def put(self, kind: str, obj: Manifest, *, own: bool = False) -> None:
+        """The object as somebody has just seen it; older news than what is known is dropped.
+
+        ``own``: it is the answer to a write of ours, which is news to nobody, unless it shows what somebody else
+        did before us: that will not come by the watch any more.
+        """
         meta = obj["metadata"]
         if meta.get("uid") in self._dead:
             return
@@ -81,7 +85,8 @@ class Cache:
         self._objects[kind][place] = obj
         for label, value in _indexed(obj):
             self._index[kind, place[0], label, value].add(place[1])
-        self.changed(kind, old, obj)
+        if not own or (old is not None and (RESOURCES[kind].ours or old.get("status") != obj.get("status"))):
+            self.changed(kind, old, obj)
 
     def remove(self, kind: str, obj: Manifest) -> None:
         """The object is gone. One of the same name that came after it stays."""

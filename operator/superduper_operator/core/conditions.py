@@ -8,7 +8,6 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from superduper.api.v1alpha1.conditions import Condition, Reason, conditions
-from superduper_operator.core.api import Manifest
 from superduper_operator.core.errors import (
     ApiError,
     Conflict,
@@ -18,6 +17,7 @@ from superduper_operator.core.errors import (
     Taken,
     Unavailable,
 )
+from superduper_operator.core.manifest import Manifest
 
 TRANSITION: Final = "lastTransitionTime"
 LONGEST_MESSAGE: Final = 4096

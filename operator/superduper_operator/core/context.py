@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from superduper_operator.core.api import Manifest
+from superduper_operator.core.manifest import Manifest
 
 if TYPE_CHECKING:
     from superduper_operator.core.keys import Keys

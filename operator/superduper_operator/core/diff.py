@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from superduper_operator.core.api import Manifest
+from superduper_operator.core.manifest import Manifest
 from superduper_operator.core.resources import MANAGER
 
 KEYS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from superduper_operator.core.api import Api, Manifest
+from superduper_operator.core.api import Api
 from superduper_operator.core.cache import Cache
 from superduper_operator.core.conditions import explain, failed_status
 from superduper_operator.core.errors import ApiError, Conflict, Unavailable
 from superduper_operator.core.live import LiveContext
+from superduper_operator.core.manifest import Manifest
 from superduper_operator.core.metrics import Metrics
 from superduper_operator.core.queue import WorkQueue
 from superduper_operator.core.reconciler import Key, Reconciler

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from superduper_operator.core.api import Api, Manifest
+from superduper_operator.core.api import Api
 from superduper_operator.core.errors import ApiError, NotFound
+from superduper_operator.core.manifest import Manifest
 from superduper_operator.core.resources import MANAGER
 
 log = logging.getLogger(__name__)

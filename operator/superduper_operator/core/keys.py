@@ -8,8 +8,9 @@ import hmac
 import secrets
 from typing import Final
 
-from superduper_operator.core.api import Api, Manifest
+from superduper_operator.core.api import Api
 from superduper_operator.core.errors import AlreadyExists, ApiError, NotFound
+from superduper_operator.core.manifest import Manifest
 
 FIELD: Final = "key"
 BYTES: Final = 32

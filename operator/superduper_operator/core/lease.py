@@ -16,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from superduper_operator.core.api import Api, Manifest
+from superduper_operator.core.api import Api
 from superduper_operator.core.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
+from superduper_operator.core.manifest import Manifest
 
 log = logging.getLogger(__name__)
 

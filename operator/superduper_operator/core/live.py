@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from superduper_operator.core.api import Api, Manifest
+from superduper_operator.core.api import Api
 from superduper_operator.core.apply import Applier
 from superduper_operator.core.cache import Cache
 from superduper_operator.core.conditions import status_patch
@@ -13,6 +13,7 @@ from superduper_operator.core.context import Context, EventType
 from superduper_operator.core.errors import Conflict, NotFound
 from superduper_operator.core.events import Events
 from superduper_operator.core.keys import Keys
+from superduper_operator.core.manifest import Manifest
 from superduper_operator.core.metrics import Metrics
 from superduper_operator.core.queue import WorkQueue
 
@@ -86,7 +87,7 @@ class LiveContext:
                 return
             body = {"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}, "status": patch}
             try:
-                self.cache.put(kind, await self._api.merge(kind, *place, body, "status"))
+                self.cache.put(kind, await self._api.merge(kind, *place, body, "status"), own=True)
                 return
             except NotFound:
                 self.cache.remove(kind, live)
@@ -143,7 +144,7 @@ class LiveContext:
         if meta.get("deletionTimestamp") and not meta.get("finalizers"):
             self.cache.remove(kind, obj)
         else:
-            self.cache.put(kind, obj)
+            self.cache.put(kind, obj, own=True)
 
     async def _fresh(self, kind: str, place: tuple[str, str], stale: Manifest) -> Manifest | None:
         try:

@@ -12,9 +12,10 @@ import random
 import time
 from typing import Final
 
-from superduper_operator.core.api import Api, Manifest
+from superduper_operator.core.api import Api
 from superduper_operator.core.cache import Cache
 from superduper_operator.core.errors import ApiError, Forbidden, Gone, NotFound
+from superduper_operator.core.manifest import Manifest
 from superduper_operator.core.resources import OPTIONAL, Resource
 
 log = logging.getLogger(__name__)

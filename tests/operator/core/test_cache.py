@@ -101,3 +101,15 @@ def test_only_our_own_managed_fields_are_kept() -> None:
     found = cache.get("Pod", "n", "p")
     assert found is not None
     assert found["metadata"]["managedFields"] == [ours]
+
+
+def test_an_answer_to_our_own_write_is_news_only_where_it_shows_what_somebody_else_did() -> None:
+    told: list[str] = []
+    cache = Cache(lambda _kind, _old, new: told.append((new or {})["metadata"]["resourceVersion"]))
+    cache.put("Deployment", obj("d", 1, status={"ready": 0}), own=True)
+    cache.put("Deployment", obj("d", 2, status={"ready": 0}), own=True)
+    assert told == []
+    # Its controller wrote version 3; the watch's event of it comes after our version 4, and is dropped as old.
+    cache.put("Deployment", obj("d", 4, status={"ready": 1}), own=True)
+    cache.put("Deployment", obj("d", 3, status={"ready": 1}))
+    assert told == ["4"]

@@ -11,8 +11,9 @@ from superduper_operator.core.cache import Cache
 from superduper_operator.core.errors import Gone
 from superduper_operator.core.resources import RESOURCES, Resource
 from superduper_operator.core.watch import Informer
-from tests.operator.core.harness import Manifest, api, eventually
-from tests.operator.core.mirror import service
+from tests.operator.core.harness import Manifest, api, condition, eventually, operator, probe
+from tests.operator.core.mirror import Mirror, datalayer, service
+from tests.servers.apiserver import ApiServer
 
 
 class Gappy(Api):
@@ -77,5 +78,30 @@ def test_a_list_longer_than_a_page_is_whole(namespace: str) -> None:
             informer = Informer(kube, cache, RESOURCES["Service"], namespace)
             await informer._list()
             assert len(cache.list("Service", namespace)) == 12
+
+    asyncio.run(run())
+
+
+def test_a_restart_of_the_api_server_is_waited_for_and_nothing_is_missed(namespace: str, kubernetes: ApiServer) -> None:
+    async def ready(name: str) -> bool:
+        async with api() as kube:
+            return condition(await kube.get("Datalayer", namespace, name)).get("status") == "True"
+
+    async def run() -> None:
+        async with operator(namespace, Mirror()) as manager:
+            async with api() as kube:
+                await kube.create(datalayer(namespace, "before"))
+            await eventually(lambda: ready("before"))
+            await asyncio.to_thread(kubernetes.stop)
+            try:
+                await eventually(lambda: asyncio.sleep(0, 'status="0"' in manager.metrics.page().decode()))
+                assert (await probe(manager.port, "/healthz"))[0] == 200
+            finally:
+                await asyncio.to_thread(kubernetes.start)
+            async with api() as kube:
+                await kube.delete("Service", namespace, "before-server")
+                await kube.create(datalayer(namespace, "after"))
+                await eventually(lambda: ready("after"), deadline=30)
+                await eventually(lambda: kube.get("Service", namespace, "before-server"), deadline=30)
 
     asyncio.run(run())
