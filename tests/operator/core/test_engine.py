@@ -109,6 +109,18 @@ def test_drift_is_repaired_at_once_counted_and_fields_of_others_are_left_alone(n
     asyncio.run(run())
 
 
+def test_without_a_list_of_namespaces_all_are_served(namespace: str, kubernetes: ApiServer) -> None:
+    async def run() -> None:
+        with kubernetes.fresh() as second:
+            async with api() as kube, operator(namespace, Mirror(), namespaces=""):
+                for place in (namespace, second):
+                    await kube.create(datalayer(place, "d"))
+                for place in (namespace, second):
+                    await eventually(lambda place=place: is_ready(kube, place, "d"))
+
+    asyncio.run(run())
+
+
 def test_a_field_that_is_no_longer_desired_is_taken_away(namespace: str) -> None:
     async def run() -> None:
         async with api() as kube, operator(namespace, Mirror()) as manager:

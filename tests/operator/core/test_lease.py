@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from superduper_operator.core.api import Api
 from superduper_operator.core.lease import Lease, LeaseLost, Terms
+from tests.operator.core.conftest import Start
 from tests.operator.core.harness import Manifest, api, condition, eventually
 from tests.operator.core.mirror import datalayer
-
-ROOT = Path(__file__).parents[3]
-Start = Callable[[str], subprocess.Popen[bytes]]
-
-
-@pytest.fixture
-def start(namespace: str, tmp_path: Path) -> Iterator[Start]:
-    with ExitStack() as stack:
-
-        def replica(name: str) -> subprocess.Popen[bytes]:
-            prefix = "SUPERDUPER_OPERATOR_"
-            environment = {
-                **os.environ,
-                f"{prefix}NAMESPACE": namespace,
-                f"{prefix}NAMESPACES": namespace,
-                f"{prefix}POD_NAME": name,
-                f"{prefix}PORT": "0",
-            }
-            log = stack.enter_context((tmp_path / f"{name}.log").open("wb"))
-            command = [sys.executable, "-m", "tests.operator.core.replica"]
-            process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process
-
-        yield replica
 
 
 async def holder(kube: Api, namespace: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from superduper_operator.core.errors import Forbidden, Invalid
+from tests.operator.core.conftest import Start
 from tests.operator.core.harness import Manifest, api, condition, eventually, operator
 from tests.operator.core.mirror import Mirror, datalayer
 from tests.servers.apiserver import ApiServer
@@ -104,6 +105,30 @@ def test_the_documented_rights_suffice_and_nothing_cluster_wide_is_asked_for(nam
 
                 await eventually(told)
                 assert 'status="403"' not in manager.metrics.page().decode()
+
+    asyncio.run(run())
+
+
+def test_the_documented_rights_suffice_for_the_whole_process(
+    namespace: str, enter: Enter, start: Start, tmp_path: Path
+) -> None:
+    """What kopf asks for at its start is among them."""
+
+    async def run() -> None:
+        async with api() as admin:
+            enter(documented())
+            process = start("one")
+            await admin.create(datalayer(namespace, "d"))
+
+            async def ready() -> bool:
+                return condition(await admin.get("Datalayer", namespace, "d")).get("status") == "True"
+
+            await eventually(ready)
+            process.terminate()
+            assert await asyncio.to_thread(process.wait, 20) == 0
+            log = (tmp_path / "one.log").read_text()
+            assert "WARNING" not in log, log
+            assert "ERROR" not in log, log
 
     asyncio.run(run())
 
