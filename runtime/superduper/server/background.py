@@ -91,9 +91,9 @@ class Background:
             return False
         return True
 
-    def busy(self, key: Key) -> bool:
-        """Whether something is being done for the object."""
-        return key in self._running
+    def forgive(self, key: Key) -> None:
+        """The object is another one: that it failed is no reason to wait."""
+        self._pauses.pop(key, None)
 
     def cancel(self, key: Key, seconds: float) -> bool:
         """Stop what is done for the object. Whether it has ended within that time."""

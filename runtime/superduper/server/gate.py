@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from superduper.server import failures
 from superduper.server.access import OPEN, Busy, Draining, TooLarge, Unauthorized, check_token
+from superduper.server.streams import BrokenOff
 
 if TYPE_CHECKING:
     from superduper.server.state import State
@@ -53,6 +54,9 @@ class Gate:
             finally:
                 if counted:
                     self.state.ended()
+        except BrokenOff:
+            # Left unfinished, so that the connection breaks: the reader must not take it for all.
+            return
         except (Unauthorized, Draining, TooLarge) as error:
             await failures.answer(error)(scope, receive, told)
         finally:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from superduper.api.v1alpha1 import Reason
 from superduper.embedded.apply import with_known_fields
 from superduper.embedded.observed import observe
 from superduper.embedded.state import Record
-from superduper.errors import CodeError, InUse, ManifestError, NotFound, SuperduperError, nearest
+from superduper.errors import CodeError, InUse, ManifestError, NotFound, SuperduperError, Unreachable, nearest
 from superduper.fingerprint import sha1
 from superduper.reasons import reason
 from superduper.server import assess, work
@@ -33,6 +33,8 @@ from superduper.server.records import SERVED, Records, applied
 if TYPE_CHECKING:
     from superduper.datalayer import Datalayer
     from superduper.server.state import State
+
+log = logging.getLogger("superduper.server")
 
 CANCEL_SECONDS = 8.0
 """An object that is removed waits so long for the work on it to stop; the operator waits ten."""
@@ -68,7 +70,9 @@ class Objects:
     def __init__(self, state: State) -> None:
         self.state = state
         self._records: Records | None = None
-        self._locks: defaultdict[tuple[str, str], threading.RLock] = defaultdict(threading.RLock)
+        self._locks: dict[tuple[str, str], threading.RLock] = {}
+        self._runs: dict[str, tuple[str, str]] = {}
+        """Models that are being run, by identifier."""
         self._told: dict[str, str] = {}
 
     def records(self, db: Datalayer) -> Records:
@@ -77,19 +81,23 @@ class Objects:
             self._records = Records(db.metadata)
         return self._records
 
+    def _lock(self, kind: str, name: str) -> threading.RLock:
+        return self._locks.setdefault((kind, name), threading.RLock())
+
     # Asked from outside
 
     def put(self, db: Datalayer, kind: str, name: str, body: Any) -> Told:
         """Bring the object in. The same again does nothing; one that failed is tried again. Raises ManifestError."""
         found = parsed(kind, name, body)
         records = self.records(db)
-        with self._locks[kind, name]:
+        with self._lock(kind, name):
             previous = records.find(kind, name)
             self._refuse_moved(records, found, previous)
             record = applied(previous, found)
             digest = sha1(json.dumps(found.spec.model_dump(mode="json"), sort_keys=True).encode())
             if previous is None or previous.memo.get("applied") != digest:
                 record = self._apply(db, record, digest)
+                self.state.background.forgive((kind, name))
             told = self._tell(db, record)
             if previous is None or told.record != previous:
                 records.put(told.record)
@@ -124,7 +132,7 @@ class Objects:
         self._refuse_needed(records, record)
         if not self.state.background.cancel((kind, name), CANCEL_SECONDS):
             raise InUse(f"{kind} {name!r}: work on it is under way and comes to a stop; try again in a moment")
-        with self._locks[kind, name]:
+        with self._lock(kind, name):
             type_id = kind.lower()
             if db.metadata.versions(type_id, record.identifier):
                 schema = db.load("table", record.identifier).schema.identifier if kind == "Table" else None
@@ -142,24 +150,29 @@ class Objects:
         for rows that were written past superduper. Raises NotFound.
         """
         records = self.records(db)
-        with self._locks["Model", name]:
+        with self._lock("Model", name):
             record = records.get("Model", name)
             model = db.load("model", record.identifier)
-            if model.predict_spec is not None:
-                if full:
-                    db.upkeep.refresh(db.listener(record.identifier))
+            if retry and model.predict_spec is not None:
                 listener = db.listener(record.identifier)
                 ledger = db.upkeep.ledger(listener)
-                if retry and ledger is not None:
+                if ledger is not None:
                     ledger.retry_failed(db.upkeep.key(listener))
             attempt = record.memo.get("attempt", 0) + 1
             memo = {**record.memo, "asked": True, "attempt": attempt, "since": datetime.now(UTC).isoformat()}
             told = self._tell(db, replace(record, memo=memo))
             records.observe(told.record)
-        if told.work is not None and told.work.by == "server":
+        if full and model.predict_spec is not None:
+            self.state.background.submit(("Model", name), partial(self._look_past, db, record), again=True)
+        elif told.work is not None and told.work.by == "server":
             self._submit_model(db, record, told.work, again=True)
         self.state.background.kick()
         return told
+
+    def _look_past(self, db: Datalayer, record: Record) -> None:
+        """Mark results of rows that were written past superduper; they are computed as all that is missing."""
+        db.upkeep.refresh(db.listener(record.identifier))
+        self.change(db, record, lambda r: replace(r, memo={**r.memo, "asked": True}))
 
     # Asked from the background
 
@@ -172,6 +185,11 @@ class Objects:
             except NotFound:
                 # It was removed meanwhile.
                 continue
+            except Unreachable:
+                raise
+            except SuperduperError as error:
+                # The others are looked at all the same.
+                log.warning("%s/%s: %s: %s", record.kind.lower(), record.name, type(error).__name__, error)
 
     def _look_at(self, db: Datalayer, record: Record) -> None:
         key = record.kind, record.name
@@ -182,24 +200,28 @@ class Objects:
         pending = getattr(told.record.status, "pending", None)
         if record.kind == "Model":
             self.state.metrics.pending.labels(record.identifier).set(pending or 0)
-        if told.work is not None and told.work.by == "server" and told.record.status.condition("Stalled") is None:
+        if told.work is None or told.work.by != "server":
+            return
+        if told.record.status.condition("Stalled") is None:
             self._submit_model(db, told.record, told.work)
+        elif told.record.memo.get("failedRows") not in (None, getattr(told.record.status, "rows", None)):
+            # Other rows than when it failed: it may succeed with these.
+            since = datetime.now(UTC).isoformat()
+            self.change(db, record, lambda r: replace(r, memo={**r.memo, "since": since, "failedRows": None}))
 
     def _submit_model(self, db: Datalayer, record: Record, found: Work, *, again: bool = False) -> None:
         key = "Model", record.name
+        self._runs[record.identifier] = key
         db.upkeep.progress = self._progress
         self.state.background.submit(key, lambda: work.run(self, db, record.name, found), again=again)
 
     def _progress(self, listener: str, done: int, failed: int, total: int) -> None:
         """Told after each batch of any model, by the name of its listener, which is the model's identifier."""
-        for kind, name in list(self._locks):
-            if kind == "Model" and name == listener:
-                self.state.background.check((kind, name))
-        self.state.background.check(("", ""))
+        self.state.background.check(self._runs.get(listener, ("", "")))
 
     def change(self, db: Datalayer, record: Record, how: Callable[[Record], Record]) -> None:
         """Observe something of an object, as long as its spec is the one that it was observed of."""
-        with self._locks[record.kind, record.name]:
+        with self._lock(record.kind, record.name):
             found = self.records(db).find(record.kind, record.name)
             if found is None or found.object.spec != record.object.spec:
                 return
@@ -221,7 +243,7 @@ class Objects:
     # Within
 
     def _refresh(self, db: Datalayer, kind: str, name: str) -> Told:
-        with self._locks[kind, name]:
+        with self._lock(kind, name):
             record = self.records(db).get(kind, name)
             if record.memo.get("applied") is None:
                 # What kept it from being brought in may be gone.
@@ -270,7 +292,7 @@ class Objects:
             return observe(replace(record, memo=memo), "Stalled", reason(error, Reason.APPLYING), str(error))
         memo["applied"] = digest
         if record.kind == "Table" and found.spec.source is not None:
-            memo.pop("source", None)
+            memo.pop("read", None)
             return observe(replace(record, memo=memo), "Reconciling", Reason.INGESTING)
         if record.kind == "Model":
             memo["since"] = datetime.now(UTC).isoformat()

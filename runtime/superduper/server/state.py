@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from superduper.config import CFG
 from superduper.server.access import Busy
@@ -20,8 +20,38 @@ from superduper.server.values import clear_uploads
 if TYPE_CHECKING:
     from superduper.datalayer import Datalayer
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 STUCK_SECONDS = 60.0
 """The look-out of the background work stands still for so long only when the process is not well."""
+
+
+BLOCKED_SECONDS = 600.0
+"""All threads are blocked for so long only when the stores never answer, and no deadline of theirs helps."""
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads that know for how long nobody could be served."""
+
+    def __init__(self, number: int, name: str) -> None:
+        super().__init__(number, name)
+        self._freed = time.monotonic()
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """As usual; when it ends is noted."""
+        if not self._work_queue.qsize():
+            self._freed = time.monotonic()
+        found = super().submit(fn, *args, **kwargs)
+        found.add_done_callback(self._note)
+        return found
+
+    def waiting_seconds(self) -> float:
+        """Since when requests wait and no thread has come free; 0 while none waits."""
+        return time.monotonic() - self._freed if self._work_queue.qsize() else 0.0
+
+    def _note(self, _: object) -> None:
+        self._freed = time.monotonic()
 
 
 class State:
@@ -33,7 +63,7 @@ class State:
         self.settings, self.token = settings, token
         self.compute = CFG.compute
         self.metrics = Metrics()
-        self.threads = ThreadPoolExecutor(settings.threads, "superduper request")
+        self.threads = Threads(settings.threads, "superduper request")
         # Apart from the others: a reader may be slow, and holds its thread for as long.
         self.streams = ThreadPoolExecutor(settings.streams, "superduper stream")
         self.connection = Connection(connect or open_datalayer)
@@ -89,7 +119,11 @@ class State:
         if self.draining:
             return None
         still = time.monotonic() - self.background.beat
-        return f"the background work's look-out stands still for {still:.0f} s" if still > STUCK_SECONDS else None
+        if still > STUCK_SECONDS:
+            return f"the background work's look-out stands still for {still:.0f} s"
+        if (waiting := self.threads.waiting_seconds()) > BLOCKED_SECONDS:
+            return f"all {self.settings.threads} threads are taken, and none has come free for {waiting:.0f} s"
+        return None
 
 
 def open_datalayer() -> Datalayer:

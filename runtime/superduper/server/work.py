@@ -84,7 +84,9 @@ def _read(objects: Objects, db: Datalayer, record: Record, advance: sources.Adva
     assert source is not None
     opened = sources.open_source(db, table, source)
     same = record.memo.get("source") == opened.fingerprint
-    if same and source.rows is None:
+    scheduled = record.memo.get("read") is not None
+    # What code reads shows only when it is run: on schedule it is, and not because something else of the spec changed.
+    if same and (source.rows is None or not scheduled):
         opened.release()
         objects.change(db, record, lambda r: _done(r, opened.fingerprint))
         return
@@ -142,4 +144,6 @@ def _attempt(objects: Objects, db: Datalayer, record: Record, kind: Any, do: Cal
         jobs = db.metadata.jobs(record.identifier, limit=5)
         if not any(job.kind == kind and job.phase == "Failed" and job.started >= started for job in jobs):
             db.upkeep.runs.failed(kind, model, error)
+        rows = db.coverage(record.identifier).rows if model.predict_spec is not None else None
+        objects.change(db, record, lambda r: replace(r, memo={**r.memo, "failedRows": rows}))
         raise

@@ -7,6 +7,7 @@ import io
 import tarfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.integration.server.served import Served
@@ -135,3 +136,18 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused(stored: Served, name
     else:
         assert answer.status_code == 422, answer.text
     assert not list(stored.folder.glob("**/uploads/*"))
+
+
+def test_damage_on_the_way_breaks_the_connection_off_so_that_nobody_takes_it_for_all(server: Served) -> None:
+    id = server.client.post("/v1/artifacts", content=DATA).json()["id"]
+    file = server.folder / "artifacts" / id
+    file.chmod(0o644)
+    damaged = bytearray(DATA)
+    damaged[-1] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(httpx.RemoteProtocolError):
+        server.client.get(f"/v1/artifacts/{id}")
+    answer = server.client.get(f"/v1/artifacts/{id}", headers={"range": "bytes=-1"})
+    assert (answer.status_code, answer.json()["code"]) == (507, "ArtifactCorrupt")
+    assert server.client.get(f"/v1/artifacts/{id}", headers={"range": "bytes=0-9"}).content == DATA[:10]
+    assert "ArtifactCorrupt" in server.logged()

@@ -240,7 +240,17 @@ def test_models_answer_once_by_value_by_bytes_and_tell_their_errors(server: Serv
     assert given.json() == {"output": 3}, given.text
 
 
-def test_a_fault_of_the_server_is_500_without_a_traceback(shared: Served) -> None:
+def test_a_fault_of_the_server_is_500_and_tells_nothing_but_its_number() -> None:
+    from superduper.server.failures import answer
+
+    try:
+        raise RuntimeError("a secret")
+    except RuntimeError as error:
+        said = answer(error)
+    assert (said.status_code, b"secret" in said.body, b"Traceback" in said.body) == (500, False, False)
+
+
+def test_the_figures_are_there_by_route(shared: Served) -> None:
     metrics = shared.client.get("/metrics").text
     for name in ("requests_total", "request_seconds_bucket", "received_bytes_total", "rows_total", "scan_seconds"):
         assert f"superduper_{name}" in metrics

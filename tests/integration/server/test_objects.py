@@ -295,3 +295,39 @@ def test_a_manual_model_runs_when_asked(server: Served) -> None:
     server.client.post("/v1/objects/Model/m/run").raise_for_status()
     wait_for("outputs", lambda: server.told("Model", "m")["status"].get("predicted") == 3)
     assert server.client.post("/v1/objects/Model/nope/run").status_code == 404
+
+
+def test_a_change_that_leaves_the_source_alone_reads_nothing_again(server: Served) -> None:
+    counted = "import pathlib\ndef f():\n    with open('reads', 'a') as file:\n        file.write('r')\n    yield {'id': 'a', 'x': 1}\n"
+    server.put("Table", "t", **T, source={"rows": code(counted)})
+    server.until("Table", "t", "Available")
+    server.put("Table", "t", **T, source={"rows": code(counted)}, deletionPolicy="Delete")
+    told = wait_for(
+        "the second generation",
+        lambda: (t := server.until("Table", "t", "Available"))["status"]["observedGeneration"] == 2 and t,
+    )
+    assert told["status"]["rows"] == 1
+    assert (server.folder / "reads").read_text() == "r"
+
+
+def test_rows_written_past_it_are_found_when_asked(server: Served) -> None:
+    import sqlite3
+
+    server.put("Table", "t", **T, source=rows_of(3))
+    server.put("Model", "m", **DOUBLE)
+    wait_for("outputs", lambda: server.told("Model", "m")["status"].get("predicted") == 3)
+    with sqlite3.connect(server.folder / "d.db", timeout=20) as past:
+        past.execute("UPDATE t SET x = 50 WHERE id = '1'")
+    past.close()
+    server.client.post("/v1/objects/Model/m/run", json={"full": True}).raise_for_status()
+    wait_for("the new output", lambda: server.rows("t", filter='{"id": "1"}', outputs="m")[0]["_outputs"] == {"m": 100})
+
+
+def test_a_model_that_could_do_nothing_with_some_rows_is_tried_again_with_others(server: Served) -> None:
+    server.put("Table", "t", **T)
+    server.put("Model", "m", object=code("def f(x):\n    return 10 // x\n"), predict=DOUBLE["predict"])
+    server.insert("t", {"id": "a", "x": 0})
+    server.until("Model", "m", "PredictionFailed")
+    server.insert("t", {"id": "b", "x": 5})
+    told = server.until("Model", "m", "Partial")
+    assert (told["status"]["predicted"], told["status"]["failed"]) == (1, 1)
