@@ -32,11 +32,12 @@ die() { echo "$(basename "$0"): $*" >&2; exit 1; }
 # Only one of build, build-images, up, load and down works at a time; what they call runs under their lock.
 # flock keeps the lock itself (-o): daemons that a script starts do not inherit it.
 exclusively() { # SCRIPT ARGUMENTS...
-    [ "$(id -u)" = 0 ] || die "must run as root; without root use kind (make kind-up) or give KUBECONFIG"
     [ -z "${CLUSTER_LOCKED:-}" ] || return 0
     mkdir -p "$CLUSTER_CACHE"
     CLUSTER_LOCKED=1 exec flock -o "$CLUSTER_CACHE/lock" "$@"
 }
+
+as_root() { [ "$(id -u)" = 0 ] || die "must run as root; without root use kind (make kind-up) or give KUBECONFIG"; }
 
 # The cluster's PID 1, or nothing. A pid is only trusted when it really is the init of this state folder.
 cluster_init() {
