@@ -118,11 +118,12 @@ class Objects:
 
     def revisions(self, db: Datalayer) -> dict[str, str]:
         """Revision by ``Kind/name``, as the look-out saw them last."""
-        known = {f"{r.kind}/{r.name}": r for r in self.records(db).all()}
-        for key, record in known.items():
-            if key not in self._told:
-                self._refresh(db, record.kind, record.name)
-        return {key: self._told[key] for key in known if key in self._told}
+        known = self.records(db).names()
+        for kind, name in known:
+            if f"{kind}/{name}" not in self._told:
+                with suppress(NotFound):
+                    self._refresh(db, kind, name)
+        return {key: self._told[key] for key in ("/".join(pair) for pair in known) if key in self._told}
 
     def delete(self, db: Datalayer, kind: str, name: str, policy: str | None) -> None:
         """Remove it; ``policy`` says what becomes of its data, else its spec does. Raises NotFound, InUse."""
@@ -304,11 +305,9 @@ class Objects:
                 f"spec.identifier: {found.kind} {previous.name!r} is {previous.identifier!r} in the datalayer and cannot be "
                 "renamed; remove it first"
             )
-        for other in records.all():
-            if other.kind == found.kind and other.identifier == found.identifier and other.name != found.metadata.name:
-                raise ManifestError(
-                    f"spec.identifier: {found.identifier!r} is that of {other.kind} {other.name!r} already"
-                )
+        other = records.holder(found.kind, found.identifier)
+        if other not in (None, found.metadata.name):
+            raise ManifestError(f"spec.identifier: {found.identifier!r} is that of {found.kind} {other!r} already")
 
     def _refuse_needed(self, records: Records, record: Record) -> None:
         names = [

@@ -31,72 +31,93 @@ class Records:
     def __init__(self, metadata: MetaDataStore) -> None:
         self.metadata = metadata
         self._state: Hashable = None
-        self._objects: dict[tuple[str, str], Object] = {}
+        self._names: tuple[tuple[str, str], ...] = ()
+        self._objects: dict[tuple[str, str], tuple[str, Object]] = {}
+        """Each object as it was read last, with the digest of its component."""
+
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """Kind and name of all objects: DataTypes, Tables, Models, by name. One small question, mostly."""
+        state = self.metadata.state()
+        if state != self._state:
+            found = [key.partition("/")[::2] for _, key in self.metadata.components(OBJECT)]
+            self._names = tuple(sorted(found, key=lambda key: (SERVED.index(key[0]), key[1])))
+            self._state = state
+        return self._names
 
     def all(self) -> list[Record]:
-        """All objects: DataTypes, Tables, Models, by name."""
-        found = [self._record(kind, name) for kind, name in self._known()]
-        return sorted((r for r in found if r is not None), key=lambda r: (SERVED.index(r.kind), r.name))
+        """All objects, in that order."""
+        found = [self._record(kind, name) for kind, name in self.names()]
+        return [record for record in found if record is not None]
 
     def find(self, kind: str, name: str) -> Record | None:
         """The object of that kind and ``metadata.name``, or None."""
-        return self._record(kind, name) if (kind, name) in self._known() else None
+        return self._record(kind, name) if (kind, name) in self.names() else None
 
     def get(self, kind: str, name: str) -> Record:
         """The same. Raises NotFound."""
         found = self.find(kind, name)
         if found is None:
-            known = [name for k, name in self._known() if k == kind]
+            known = [name for k, name in self.names() if k == kind]
             raise NotFound(f"no {kind} {name!r} was applied here{nearest(name, known)}")
         return found
 
+    def holder(self, kind: str, identifier: str) -> str | None:
+        """Name of the object of that kind that has the identifier, which never changes."""
+        for key in self.names():
+            if key[0] == kind:
+                known = self._objects.get(key)
+                found = known[1] if known is not None else getattr(self._record(*key), "object", None)
+                if found is not None and found.identifier == identifier:  # type: ignore[union-attr]
+                    return key[1]
+        return None
+
     def put(self, record: Record) -> None:
         """Keep the object, in the place of the one of its kind and name."""
-        spec = {"object": record.object.to_dict(), "datalayer": record.datalayer, "identifier": record.identifier}
         key = f"{record.kind}/{record.name}"
-        if self._known().get((record.kind, record.name)) != record.object:
-            digest = sha1(json.dumps(spec, sort_keys=True).encode())
+        spec = {"object": record.object.to_dict(), "datalayer": record.datalayer, "identifier": record.identifier}
+        known = self._objects.get((record.kind, record.name))
+        digest = sha1(json.dumps(spec, sort_keys=True).encode())
+        if known is None or known[0] != digest or (record.kind, record.name) not in self.names():
             new, is_new = self.metadata.add_component(OBJECT, key, digest=digest, spec=spec)
             for version in self.metadata.versions(OBJECT, key) if is_new else ():
                 if version < new.version:
                     self.metadata.remove_component(OBJECT, key, version)
-        self.observe(record)
+            self._objects[record.kind, record.name] = digest, record.object
+        self._say(record, digest)
 
     def observe(self, record: Record) -> None:
-        """Keep what was observed of an object that is there."""
+        """Keep what was observed of an object that is there, unless another replica has a newer spec by now."""
+        said: dict[str, Any] = self.metadata.status(OBJECT, f"{record.kind}/{record.name}")
+        if said.get("generation", 0) <= record.generation:
+            known = self._objects.get((record.kind, record.name))
+            self._say(record, known[0] if known is not None else str(said.get("digest", "")))
+
+    def _say(self, record: Record, digest: str) -> None:
         said = {
             "generation": record.generation,
             "created": record.created,
             "status": record.status.model_dump(mode="json", by_alias=True, exclude_none=True),
             "memo": dict(record.memo),
+            "digest": digest,
         }
         self.metadata.set_status(OBJECT, f"{record.kind}/{record.name}", said)
 
     def remove(self, kind: str, name: str) -> None:
         """Forget the object."""
         self.metadata.remove_component(OBJECT, f"{kind}/{name}")
-
-    def _known(self) -> dict[tuple[str, str], Object]:
-        """The objects, read again when any process has changed the metadata."""
-        state = self.metadata.state()
-        if state == self._state:
-            return self._objects
-        found: dict[tuple[str, str], Object] = {}
-        for _, key in self.metadata.components(OBJECT):
-            kind, _, name = key.partition("/")
-            try:
-                spec: Any = self.metadata.component(OBJECT, key).spec
-            except NotFound:
-                continue
-            found[kind, name] = KINDS[kind].model_validate(spec["object"])
-        self._objects, self._state = found, state
-        return found
+        self._objects.pop((kind, name), None)
 
     def _record(self, kind: str, name: str) -> Record | None:
-        found = self._known().get((kind, name))
-        if found is None:
-            return None
         said: dict[str, Any] = self.metadata.status(OBJECT, f"{kind}/{name}")
+        known = self._objects.get((kind, name))
+        if known is None or known[0] != said.get("digest"):
+            try:
+                component = self.metadata.component(OBJECT, f"{kind}/{name}")
+            except NotFound:
+                return None
+            spec: Any = component.spec
+            known = self._objects[kind, name] = component.digest, KINDS[kind].model_validate(spec["object"])
+        found = known[1]
         return Record(
             object=found,
             datalayer=datalayer_of(found),
