@@ -204,8 +204,11 @@ class Api:
             text = await answer.read()
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
             raise self._no_answer(verb, path, error) from error
-        self.failed(verb, answer.status)
-        raise self._refusal(verb, path, answer.status, text, answer.getheader("Retry-After"))
+        refusal = self._refusal(verb, path, answer.status, text, answer.getheader("Retry-After"))
+        if not isinstance(refusal, NotFound | AlreadyExists):
+            # Those two answer a question: is it there?
+            self.failed(verb, answer.status)
+        raise refusal
 
     def _no_answer(self, verb: str, path: str, error: BaseException) -> Unavailable:
         self.failed(verb, 0)

@@ -42,10 +42,7 @@ def test_an_object_gets_its_children_and_its_status_and_a_restart_writes_nothing
                 await eventually(lambda: asyncio.sleep(0, len(again.runs) >= 1))
                 await asyncio.sleep(1)
                 assert versions(await everything(kube, namespace, "d")) == before
-                # The Secret was asked for, and was there.
-                page = manager.metrics.page().decode()
-                assert 'superduper_operator_api_errors_total{status="409",verb="create"} 1.0' in page
-                assert 'verb="patch"' not in page
+                assert "api_errors_total{" not in manager.metrics.page().decode()
             assert (await kube.get("Secret", namespace, "d-token"))["data"]["token"] == token
             assert len(base64.b64decode(token)) == 43
 
