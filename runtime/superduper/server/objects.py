@@ -145,6 +145,9 @@ class Objects:
                         db.remove("schema", schema)
             records.remove(kind, name)
             self._told.pop(f"{kind}/{name}", None)
+            if kind == "Model":
+                with suppress(KeyError):
+                    self.state.metrics.pending.remove(record.identifier)
 
     def rerun(self, db: Datalayer, name: str, *, retry: bool, full: bool) -> Told:
         """Have the model's missing outputs computed, whatever its trigger; ``retry``: failed rows too; ``full``: look

@@ -18,6 +18,8 @@ import pytest
 from tests.integration.server.conftest import Serve
 from tests.integration.server.served import DOUBLE, NDJSON, TOKEN, Served, condition, ndjson, rows_of, wait_for
 
+# httpx leaves the socket of a request whose connection is cut off to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 
