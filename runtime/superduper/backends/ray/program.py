@@ -134,6 +134,7 @@ def _environment(*, own: bool) -> dict[str, str]:
     kept = {
         # A lost cluster is told sooner than after its minute.
         "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
+        "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "10",
         **os.environ,
         # What the user's code imports here it imports there.
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),

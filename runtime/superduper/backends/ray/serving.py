@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 
@@ -36,17 +39,29 @@ class Serving:
         self._flight: dict[Any, tuple[int, Slot]] = {}
 
     def run(self) -> None:
-        """Answer until there is nobody to answer."""
+        """Answer until there is nobody to answer. Ends this program where Ray itself fails: its client is of no more use."""
         try:
             while True:
                 answer = self._answered(wire.receive(self._connection))
                 if answer is not None:
                     wire.send(self._connection, answer)
-        except (Gone, OSError, EOFError):
-            pass
+        except (Gone, EOFError, BrokenPipeError, ConnectionResetError):
+            self._guarded(self._cancel)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, whoever asks must learn of it
+            self._end(error)
         finally:
-            self._cancel()
             self._connection.close()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._end(error)
+
+    def _end(self, error: BaseException) -> NoReturn:
+        sys.stderr.write(f"{describe(error)}\n")
+        sys.stderr.flush()
+        os._exit(1)
 
     def _answered(self, message: Message) -> Message | None:
         match message.word:
