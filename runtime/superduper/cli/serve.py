@@ -46,7 +46,9 @@ def serve(run: Run, /, **given: Any) -> int:
 
     if run.home:
         CFG.home = run.home
-    settings = ServerSettings(**{name: value for name, value in given.items() if value is not None and value is not False})
+    settings = ServerSettings(
+        **{name: value for name, value in given.items() if value is not None and value is not False}
+    )
     settings.check(CFG.token)
     logging.basicConfig(level=CFG.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("uvicorn").setLevel("WARNING")
