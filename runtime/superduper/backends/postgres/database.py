@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from superduper.backends.postgres.engine import open_postgres
 from superduper.backends.sql.database import SqlDatabase
-from superduper.backends.sql.engine import open_server
 from superduper.errors import (
     AccessDenied,
     DuplicateKey,
@@ -51,7 +51,7 @@ class PostgresDatabase(SqlDatabase):
     system = "PostgreSQL"
 
     def __init__(self, uri: str) -> None:
-        super().__init__(uri, open_server(uri))
+        super().__init__(uri, open_postgres(uri))
 
     def classify(self, error: BaseException) -> type[SuperduperError] | None:
         state = getattr(error, "sqlstate", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Double, literal_column
 
-from superduper.backends.sql.engine import open_server
+from superduper.backends.postgres.engine import open_postgres
 from superduper.backends.sql.metadata import SQLMetaDataStore
 
 
@@ -15,4 +15,4 @@ class PostgresMetaDataStore(SQLMetaDataStore):
 
     def __init__(self, uri: str) -> None:
         """Raises UriError, MissingExtra, Unreachable after 10 seconds, AccessDenied, VersionError."""
-        super().__init__(uri, open_server(uri))
+        super().__init__(uri, open_postgres(uri))
