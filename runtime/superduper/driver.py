@@ -48,8 +48,18 @@ class Ended:
 class Driver:
     """Does the work of one model of a datalayer that was opened with ``defer``: models on its outputs have their own."""
 
-    def __init__(self, db: Datalayer, identifier: str, told: Told, border: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        db: Datalayer,
+        identifier: str,
+        told: Told,
+        border: Callable[[], None] = lambda: None,
+        *,
+        asked: bool = False,
+    ) -> None:
         self._db, self._identifier, self._told = db, identifier, told
+        self._asked = asked
+        """Whether outputs are computed whatever the trigger says."""
         self._border = border
         """Called between batches; what it raises ends the work there."""
         self._phase = Reason.APPLYING
@@ -104,7 +114,7 @@ class Driver:
         if spec is None:
             return Ended(DONE, Reason.AVAILABLE, f"version {model.version}")
         listener = self._db.listener(self._identifier)
-        if spec.trigger == "OnChange" and not self._db.upkeep.is_current(listener):
+        if (self._asked or spec.trigger == "OnChange") and not self._db.upkeep.is_current(listener):
             what = f"model/{self._identifier} predicting"
             self._told.progress(what, 0, self._db.upkeep.coverage(listener).pending)
 

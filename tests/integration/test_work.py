@@ -40,7 +40,7 @@ class Place:
     def open(self) -> Datalayer:
         return superduper(self.uri, home=str(self.root), defer=True)
 
-    def job(self, model: str, *, compute: str = "local", uri: str | None = None) -> subprocess.Popen[str]:
+    def job(self, model: str, *options: str, compute: str = "local", uri: str | None = None) -> subprocess.Popen[str]:
         environment = {
             **os.environ,
             "SUPERDUPER_HOME": str(self.root),
@@ -48,7 +48,7 @@ class Place:
             "SUPERDUPER_COMPUTE": compute,
         }
         return subprocess.Popen(
-            [sys.executable, "-m", "superduper", "work", model, "--termination-log", str(self.log)],
+            [sys.executable, "-m", "superduper", "work", model, *options, "--termination-log", str(self.log)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -56,8 +56,8 @@ class Place:
             start_new_session=True,
         )
 
-    def run(self, model: str, **how: Any) -> tuple[int, str]:
-        job = self.job(model, **how)
+    def run(self, model: str, *options: str, **how: Any) -> tuple[int, str]:
+        job = self.job(model, *options, **how)
         output, _ = job.communicate(timeout=120)
         return job.returncode, output
 
@@ -138,6 +138,17 @@ def test_a_model_is_trained_predicted_and_measured_and_nothing_is_done_again(pla
         ("predict", "Succeeded", 1),
         ("validate", "Succeeded", 51),
     ]
+
+
+def test_a_model_that_waits_to_be_asked_predicts_only_when_it_is(place: Place) -> None:
+    with place.open() as db:
+        db.insert("t", [{"id": str(n), "x": n} for n in range(5)])
+        how = {"table": "t", "inputs": ["x"], "output": {"type": "int"}, "trigger": "Manual"}
+        db.apply(ObjectModel("m", object=lambda x: x + 1, predict=how))
+    assert place.run("m")[0] == 0
+    assert "0 of 5 rows predicted, 5 pending" in place.reason()["message"]
+    assert place.run("m", "--asked")[0] == 0
+    assert outputs(place) == {n: n + 1 for n in range(5)}
 
 
 def test_rows_that_fail_are_counted_and_the_job_is_done(place: Place) -> None:

@@ -15,6 +15,7 @@ from tests.operator.running import SYSTEM, Cluster, datalayer, model, operator, 
 from tests.servers.apiserver import ApiServer
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
+ALL_KINDS = "models,tables,datatypes,datalayers"
 Manifest = dict[str, Any]
 
 
@@ -22,6 +23,8 @@ Manifest = dict[str, Any]
 def running(apiserver_server: ApiServer) -> Iterator[FakeServers]:
     apiserver_server.install_crds(CRDS)
     apiserver_server.tried("create", "namespace", SYSTEM)
+    # It works for all namespaces: what other tests left is not its business.
+    apiserver_server.kubectl("delete", ALL_KINDS, "--all", "--all-namespaces", "--wait=false")
     servers = FakeServers()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(apiserver_server.kubeconfig))
@@ -34,8 +37,7 @@ def cluster(apiserver_server: ApiServer, running: FakeServers) -> Iterator[Clust
     with apiserver_server.fresh() as namespace:
         found = Cluster(apiserver_server, running, namespace)
         yield found
-        for kind in ("models", "tables", "datatypes", "datalayers"):
-            found.kubectl("delete", kind, "--all", "--wait=false")
+        found.kubectl("delete", ALL_KINDS, "--all", "--wait=false")
 
 
 @pytest.fixture
@@ -243,6 +245,14 @@ def test_a_job_is_started_once_and_its_end_makes_the_model_ready(shop: Cluster) 
     assert job(shop)["metadata"]["uid"] == first["metadata"]["uid"]
 
 
+def test_a_model_that_waits_to_be_asked_has_its_job_told_that_it_was(shop: Cluster) -> None:
+    shop.of("shop").work["adds"] = dict(WORK)
+    predict = {"table": "numbers", "inputs": ["n"], "output": {"type": "int"}, "trigger": "Manual"}
+    shop.apply(model(predict=predict))
+    [container] = job(shop)["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["superduper", "work", "adds", "--asked"]
+
+
 def test_other_work_stops_the_job_and_starts_the_next(shop: Cluster) -> None:
     shop.of("shop").work["adds"] = dict(WORK)
     shop.apply(model())
@@ -334,7 +344,10 @@ def test_retained_objects_are_let_go_while_the_server_is_down(shop: Cluster) -> 
     shop.gone("datalayer", "shop", 10)
 
 
-def test_data_that_cannot_be_removed_is_left_behind_after_a_while_and_named(shop: Cluster) -> None:
+def test_data_that_cannot_be_removed_is_left_behind_after_a_while_and_named(
+    shop: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("superduper_operator.kinds.component.LETS_GO_SECONDS", 8)
     shop.apply(table("gone", deletionPolicy="Delete"))
     shop.ready("table", "gone")
     shop.of("shop").down = True

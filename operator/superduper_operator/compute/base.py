@@ -56,6 +56,8 @@ class Order:
     """Which work: another key is other work."""
     run: int = 0
     """How many jobs for the same work came before."""
+    asked: bool = False
+    """Whether somebody asked for its missing outputs, which by its trigger nobody computes."""
     through_server: bool = False
     """Whether the server alone opens its stores, whatever the spec says."""
     kuberay: KubeRay = field(default_factory=KubeRay)

@@ -18,7 +18,7 @@ RETRIES = 3
 
 def desired(order: Order) -> Manifest:
     """The Job. A pod that is killed or evicted is repeated; one that failed for good is not."""
-    command = ["superduper", "work", order.model.identifier]
+    command = ["superduper", "work", order.model.identifier, *(["--asked"] if order.asked else [])]
     containers = [base.worker(order, "Job", CONTAINER, command=command)]
     # The first process of a namespace ignores signals from within, SIGKILL among them: a model that kills its process
     # would go on without it. With the pause container as the first one it is killed, and seen to be.

@@ -71,7 +71,7 @@ def _spec(order: Order) -> Manifest:
     if order.compute.workers:
         cluster["workerGroupSpecs"] = [_group(order, order.compute.workers)]
     spec: Manifest = {
-        "entrypoint": f"superduper work {order.model.identifier}",
+        "entrypoint": f"superduper work {order.model.identifier}{' --asked' if order.asked else ''}",
         "submissionMode": "SidecarMode" if order.kuberay.sidecar else "K8sJobMode",
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": KEPT_SECONDS,

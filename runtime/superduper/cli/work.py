@@ -67,6 +67,7 @@ class Stop:
 
 @_command
 @click.argument("model")
+@click.option("--asked", is_flag=True, help="Compute missing outputs also where the model's trigger is Manual.")
 @click.option(
     "--termination-log",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -75,7 +76,7 @@ class Stop:
     help="Where the reason is left, as a line of JSON.",
 )
 @click.pass_obj
-def work(run: Run, model: str, termination_log: Path) -> int:
+def work(run: Run, model: str, asked: bool, termination_log: Path) -> int:
     """Do the whole work of one model of the datalayer that the settings name: training, missing outputs, validation.
 
     What jobs in a cluster run. Exits with 0 when it is done (also where single rows failed), with 1 where another
@@ -88,7 +89,7 @@ def work(run: Run, model: str, termination_log: Path) -> int:
     stop = Stop()
     try:
         with stop.heeded():
-            ended = _work(run, model, stop)
+            ended = _work(run, model, stop, asked=asked)
     except Terminated:
         ended = Ended(
             TERMINATED, Reason.JOB_FAILED, "terminated; what is done is kept, and the next job goes on from there"
@@ -108,7 +109,7 @@ def work(run: Run, model: str, termination_log: Path) -> int:
     return ended.code
 
 
-def _work(run: Run, model: str, stop: Stop) -> Ended:
+def _work(run: Run, model: str, stop: Stop, *, asked: bool) -> Ended:
     from superduper.api.v1alpha1 import Reason
     from superduper.datalayer import superduper
     from superduper.driver import FAILED, FAILED_FOR_GOOD, Driver, Ended
@@ -122,7 +123,7 @@ def _work(run: Run, model: str, stop: Stop) -> Ended:
         why = reason(error, Reason.APPLYING)
         return Ended(FAILED if why in MENDED_OUTSIDE else FAILED_FOR_GOOD, why, str(error))
     with db:
-        return Driver(db, model, Lines(PERIOD), stop.border).work()
+        return Driver(db, model, Lines(PERIOD), stop.border, asked=asked).work()
 
 
 def _leave(log: Path, ended: Ended) -> None:

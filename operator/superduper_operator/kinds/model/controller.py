@@ -101,12 +101,14 @@ class ModelReconciler(ComponentReconciler[Model]):
         place = surroundings.place(datalayer, ctx)
         connections = resolve(datalayer, place)
         own = await self._leads_to_volume(live, ctx) if connections.by_secret else False
+        predict = resource.spec.predict
         return kind, Order(
             model=resource,
             compute=compute,
             place=place,
             connections=connections,
             key=work.key,
+            asked=predict is not None and predict.trigger == "Manual" and work.predicting > 0,
             through_server=own,
             kuberay=self._can(place.namespace),
         )
