@@ -45,7 +45,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def fleet(request: pytest.FixtureRequest) -> Fleet:
     worker = getattr(request.config, "workerinput", None)
-    return Fleet(Path(worker[ROOT]) if worker else request.config.stash[HARBOUR].root)
+    if worker is None:
+        return Fleet(request.config.stash[HARBOUR].root)
+    return Fleet(Path(worker[ROOT]), worker["workerid"])
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import time
 import uuid
@@ -40,6 +41,7 @@ class EtcdServer(Server):
     """Where the API server keeps its objects."""
 
     name = "etcd"
+    apart = True
 
     def install(self) -> None:
         self.own(self.directory / "data")
@@ -74,6 +76,9 @@ class ApiServer(Server):
     """The API server. `kubeconfig` has all rights; RBAC decides about everybody else."""
 
     name = "kube-apiserver"
+    apart = True  # operators of all namespaces, and kinds that come and go
+    # Asked politely, it waits half a minute for those who watch. What it knows is in etcd.
+    stop_signal = signal.SIGKILL
 
     def install(self) -> None:
         self.own(self.directory / "certificates")
@@ -84,7 +89,11 @@ class ApiServer(Server):
     def command(self) -> list[str]:
         key = self.directory / "service-account.key"
         return [
-            *(binary("hyperkube"), "kube-apiserver", f"--etcd-servers={EtcdServer(self.directory.parent).uri}"),
+            *(
+                binary("hyperkube"),
+                "kube-apiserver",
+                f"--etcd-servers={EtcdServer(self.directory.parent, self.worker).uri}",
+            ),
             *("--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--secure-port={self.port}"),
             *(f"--cert-dir={self.directory / 'certificates'}", f"--token-auth-file={self.directory / 'tokens.csv'}"),
             # Pods are objects like others here: they need no service account, which only a controller would make.

@@ -34,9 +34,12 @@ class Server(ABC):
     stop_signal: ClassVar[int] = signal.SIGTERM
     #: The account the server runs under where the tests run as root and the server refuses to.
     account: ClassVar[str | None] = None
+    #: Whether each worker has one of its own, because tests change what all of its clients see.
+    apart: ClassVar[bool] = False
 
-    def __init__(self, root: Path) -> None:
-        self.directory = root / self.name
+    def __init__(self, root: Path, worker: str = "") -> None:
+        self.worker = worker
+        self.directory = root / (f"{self.name}@{worker}" if worker else self.name)
         self.directory.mkdir(mode=0o755, exist_ok=True)
         self._control = FileLock(self.directory / "control")
         self._usage = Usage(self.directory)

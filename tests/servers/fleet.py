@@ -1,4 +1,4 @@
-"""The servers of one test session: started when first asked for, shared by all its workers, all gone at its end."""
+"""The servers of one test session: started when first asked for, shared by its workers or one for each, gone at its end."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ S = TypeVar("S", bound=Server)
 
 
 class Fleet:
-    """A worker's view of the servers under `root`."""
+    """A worker's view of the servers under `root`; the only worker of a session has no name."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, worker: str = "") -> None:
+        self.root, self.worker = root, worker
         self._servers: dict[type[Server], Server] = {}
 
     def server(self, kind: type[S]) -> S:
         if kind not in self._servers:
-            server = kind(self.root)
+            server = kind(self.root, self.worker if kind.apart else "")
             server.start()
             self._servers[kind] = server
         found = self._servers[kind]
@@ -64,7 +64,7 @@ class Harbour:
 
     def close(self) -> None:
         for kind in (*SATELLITES, *KINDS):
-            if (self.root / kind.name).exists():
-                kind(self.root).destroy()
+            for folder in (*self.root.glob(kind.name), *self.root.glob(f"{kind.name}@*")):
+                kind(self.root, folder.name.partition("@")[2]).destroy()
         self._session.release()
         shutil.rmtree(self.root, ignore_errors=True)

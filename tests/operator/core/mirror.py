@@ -69,13 +69,14 @@ def datalayer(namespace: str, name: str, fail: str = "") -> Manifest:
 
 
 class Mirror:
-    """The reconciler. ``runs`` is what it was called with."""
+    """The reconciler. ``runs`` is what it was called with; ``reasonable`` ends what cannot be ended otherwise."""
 
     kind = "Datalayer"
 
     def __init__(self) -> None:
         self.runs: list[Key] = []
         self.kuberay: list[bool] = []
+        self.reasonable = False
 
     async def reconcile(self, key: Key, ctx: Context) -> Result:
         self.runs.append(key)
@@ -89,10 +90,10 @@ class Mirror:
             case "hang":
                 await asyncio.sleep(3600)
             case "stubborn":
-                end = time.monotonic() + 15
-                while time.monotonic() < end:
+                end = time.monotonic() + 60
+                while time.monotonic() < end and not self.reasonable:
                     with contextlib.suppress(asyncio.CancelledError):
-                        await asyncio.sleep(1)
+                        await asyncio.sleep(0.1)
             case "taken":
                 await ctx.apply(service(key.namespace, "other"))
         await ctx.create_secret(
