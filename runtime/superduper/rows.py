@@ -284,9 +284,9 @@ class RowCodec:
     def _where(self, row: Row, name: str) -> str:
         return f"table {self.table.name!r}, row {row.get(self.table.primary_key)!r}, field {name!r}"
 
-    def references(self, rows: Iterable[Row]) -> Iterator[str]:
-        """Ids of all artifacts that the plain rows name."""
-        names = [*self._eager, *self._handles]
+    def references(self, rows: Iterable[Row], *, files: bool = True) -> Iterator[str]:
+        """Ids of all artifacts that the plain rows name, with or without those of files and folders."""
+        names = [*self._eager, *(name for name, kind in self._handles.items() if files or not kind.is_file)]
         for row in rows:
             for name in names:
                 text = row.get(name)

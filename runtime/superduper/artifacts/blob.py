@@ -76,7 +76,7 @@ class Blob(io.RawIOBase):
         for start, length in ranges:
             if start < 0 or length < 0:
                 raise ValueError(f"range ({start}, {length}): start and length are not negative")
-        return list(self._artifacts.each(lambda r: self._verified(*r), ranges))
+        return list(self._artifacts.store.each(lambda r: self._verified(*r), ranges))
 
     def url(self, expires: float = 3600) -> str:
         """An address that serves the payload for ``expires`` seconds without credentials. Raises Unsupported.

@@ -9,13 +9,16 @@ is known to them as ``superduper.backends.base.artifacts``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 __all__ = ["ArtifactStore", "Buffer", "ObjectInfo", "Upload"]
 
 Buffer = bytes | bytearray | memoryview
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class ObjectInfo(NamedTuple):
@@ -59,6 +62,11 @@ class ArtifactStore(ABC):
         the disk is full or the store refuses.
         """
 
+    def put_many(self, objects: Mapping[str, bytes]) -> None:
+        """Store several small objects, replacing what is there; one request where requests cost. Raises StoreError."""
+        for _ in self.each(lambda item: self.put(*item), list(objects.items())):
+            pass
+
     def begin(self, key: str) -> Upload | None:
         """Where that costs no more than writing it at once, an object to be written bit by bit; else None."""
         return None
@@ -71,9 +79,30 @@ class ArtifactStore(ABC):
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """At most ``length`` bytes from ``start``; fewer at the end. Raises KeyError."""
 
+    def get_many(self, keys: Sequence[str]) -> Iterable[bytes | None]:
+        """The whole objects in the order asked, None where there is none; one request where requests cost."""
+        return self.each(self._get, keys)
+
+    def _get(self, key: str) -> bytes | None:
+        try:
+            return self.get(key)
+        except KeyError:
+            return None
+
     @abstractmethod
     def head(self, key: str) -> ObjectInfo | None:
         """Size and time, or None."""
+
+    def sizes(self, keys: Sequence[str]) -> dict[str, int]:
+        """Bytes of those of the keys that exist; one request where requests cost."""
+        return {info.key: info.size for info in self.each(self.head, keys) if info is not None}
+
+    def each(self, function: Callable[[_T], _R], items: Sequence[_T]) -> Iterable[_R]:
+        """The function over the items, several at once where the store takes time to answer."""
+        if self.parallel == 1 or len(items) < 2:
+            return map(function, items)
+        with ThreadPoolExecutor(min(self.parallel, len(items))) as pool:
+            return list(pool.map(function, items))
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from superduper.artifacts.blob import Blob
 from superduper.artifacts.copies import Copy, copies
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Artifacts"]
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
+_ASKED = 1000
+"""Sizes that are asked for at once."""
 
 
 class Artifacts:
@@ -81,13 +81,17 @@ class Artifacts:
         """(id, payload) in the order asked, with at most ``budget_bytes`` (or one payload) in memory at once."""
         group: list[str] = []
         held = 0
-        for id in ids:
-            size = self.size(id)
-            if group and held + size > budget_bytes:
-                yield from self._handed_out(group)
-                group, held = [], 0
-            group.append(id)
-            held += size
+        left = iter(ids)
+        while some := list(islice(left, _ASKED)):
+            sizes = self.sizes(some)
+            for id in some:
+                # Raises the right error for one that is not there.
+                size = sizes[id] if id in sizes else self.size(id)
+                if group and held + size > budget_bytes:
+                    yield from self._handed_out(group)
+                    group, held = [], 0
+                group.append(id)
+                held += size
         yield from self._handed_out(group)
 
     def _handed_out(self, ids: list[str]) -> Iterator[tuple[str, bytes]]:
@@ -128,27 +132,13 @@ class Artifacts:
         return rest
 
     def _from_loose(self, ids: list[str], found: dict[str, bytes]) -> list[str]:
-        def read(id: str) -> bytes | None:
-            try:
-                data = self.store.get(id)
-            except KeyError:
-                return None
-            return data if hasher_of(id)(data).hexdigest() == id else None
-
         rest: list[str] = []
-        for id, data in zip(ids, self.each(read, ids), strict=True):
-            if data is None:
-                rest.append(id)
-            else:
+        for id, data in zip(ids, self.store.get_many(ids), strict=True):
+            if data is not None and hasher_of(id)(data).hexdigest() == id:
                 found[id] = data
+            else:
+                rest.append(id)
         return rest
-
-    def each(self, function: Callable[[_T], _R], items: Sequence[_T]) -> Iterable[_R]:
-        """The function over the items, several at once where the store takes time to answer."""
-        if self.store.parallel == 1 or len(items) < 2:
-            return map(function, items)
-        with ThreadPoolExecutor(min(self.store.parallel, len(items))) as pool:
-            return list(pool.map(function, items))
 
     def open(self, id: str) -> Blob:
         """A verified, seekable handle that reads only what it is asked for. Raises ArtifactMissing."""
@@ -157,6 +147,19 @@ class Artifacts:
     def size(self, id: str) -> int:
         """Bytes of a payload, as stored. Raises ArtifactMissing."""
         return self.located(id).size
+
+    def sizes(self, ids: Iterable[str]) -> dict[str, int]:
+        """Bytes of those of the payloads that are there, as stored. Raises InvalidReference."""
+        wanted = list(dict.fromkeys(ids))
+        found = self._packed_sizes(wanted)
+        if rest := [id for id in wanted if id not in found]:
+            found |= self.store.sizes(rest)
+        if (rest := [id for id in wanted if id not in found]) and self.index.refresh():
+            found |= self._packed_sizes(rest)
+        return found
+
+    def _packed_sizes(self, ids: list[str]) -> dict[str, int]:
+        return {raw.hex(): place[2] for raw, place in self.index.find_many(raw_ids(ids)).items()}
 
     def located(self, id: str) -> Copy:
         """A copy that is there. Raises ArtifactMissing."""

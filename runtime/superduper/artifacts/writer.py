@@ -161,7 +161,7 @@ class Writer:
         if len(new) > _LOOSE or (new and collecting):
             self._store.put(fresh_key(), body(new.items(), self._width))
         elif new:
-            list(self._artifacts.each(lambda item: self._store.put(item[0].hex(), item[1]), list(new.items())))
+            self._store.put_many({raw.hex(): data for raw, data in new.items()})
         self._no_longer_pending()
 
     def _pass_on(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from superduper.query.parse import parse_filter, parse_sort
 if TYPE_CHECKING:
     from superduper.catalog import Entry
     from superduper.datalayer import Datalayer
+    from superduper.rows import Row
 
 OUTPUTS = "_outputs"
 
@@ -77,8 +78,9 @@ def peek(
     for batch in db.databackend.select(entry.table, query, batch=200):
         keys = [row[key] for row in batch]
         joined = {name: _outputs(db, name, keys) for name in outputs}
+        sizes = _sizes(db, entry, batch)
         for row in batch:
-            shown = {name: _shown(db, entry, name, value) for name, value in row.items() if name in known or chosen}
+            shown = {n: _shown(db, entry, n, value, sizes) for n, value in row.items() if n in known or chosen}
             if outputs:
                 shown[OUTPUTS] = {name: found.get(row[key]) for name, found in joined.items()}
             yield shown
@@ -91,26 +93,31 @@ def _outputs(db: Datalayer, listener: str, keys: Sequence[Any]) -> dict[Any, Any
         return {}
     rows = ledger.rows(keys, (OUTPUT,), ledger.done(db.upkeep.key(found)))
     entry = db.upkeep.catalog.entry(found.outputs_table)
-    return {key: _shown(db, entry, OUTPUT, row[OUTPUT]) for key, row in rows.items()}
+    sizes = _sizes(db, entry, rows.values())
+    return {key: _shown(db, entry, OUTPUT, row[OUTPUT], sizes) for key, row in rows.items()}
 
 
-def _shown(db: Datalayer, entry: Entry, name: str, value: Any) -> Any:
+def _sizes(db: Datalayer, entry: Entry, rows: Iterable[Row]) -> dict[str, int]:
+    """Bytes of the payloads that the rows name, by id."""
+    return db.artifacts.sizes(entry.codec.references(rows, files=False))
+
+
+def _shown(db: Datalayer, entry: Entry, name: str, value: Any, sizes: Mapping[str, int]) -> Any:
     kind = entry.codec.schema.fields.get(name)
     if value is None:
         return None
     if not isinstance(kind, DataType):
         return Handle("bytes", len(value)) if isinstance(value, bytes) else value
     if kind.is_artifact or kind.is_file:
-        return _handle(db, kind, value)
+        found = reference.parse(value).id
+        return Handle(kind.identifier, _file_size(db, found) if kind.is_file else sizes.get(found), found)
     if isinstance(value, bytes):
         return Handle(kind.identifier, len(value))
     return value
 
 
-def _handle(db: Datalayer, kind: DataType, text: str) -> Handle:
-    found = reference.parse(text).id
+def _file_size(db: Datalayer, id: str) -> int | None:
     try:
-        size = db.artifacts.tree(found).size if kind.is_file else db.artifacts.size(found)
+        return db.artifacts.tree(id).size
     except ArtifactError:
-        return Handle(kind.identifier, None, found)
-    return Handle(kind.identifier, size, found)
+        return None

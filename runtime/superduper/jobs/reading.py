@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from superduper.artifacts import reference
 from superduper.backends.base.compute import Batch
+from superduper.document import unpack_all
 from superduper.errors import ArtifactError
 from superduper.jobs.stores import Stores
 from superduper.query.ast import And, Filter, In, Select
@@ -57,8 +59,9 @@ def bounded(stores: Stores, codec: RowCodec, batch: list[Row], fields: Sequence[
     """The batch in parts whose payloads fit a quarter of the budget; a single larger row is a part of its own."""
     part: list[Row] = []
     held = 0
+    sizes = _sizes(stores, codec, batch, fields)
     for row in batch:
-        size = sum(_size(stores, codec, name, row[name]) for name in fields if row.get(name) is not None)
+        size = sum(sizes.get(row.get(name), 0) for name in fields)
         if part and held + size > stores.budget // 4:
             yield part
             part, held = [], 0
@@ -68,14 +71,19 @@ def bounded(stores: Stores, codec: RowCodec, batch: list[Row], fields: Sequence[
         yield part
 
 
-def _size(stores: Stores, codec: RowCodec, name: str, text: str) -> int:
-    kind = codec.schema.fields[name]
-    if not isinstance(kind, str) and kind.is_file:
-        return 0  # a file is copied out, not held
-    try:
-        return stores.artifacts.size(reference.parse(text).id)
-    except ArtifactError:
-        return 0  # reading it says what is wrong with it, and of which row
+def _sizes(stores: Stores, codec: RowCodec, rows: list[Row], fields: Sequence[str]) -> dict[str | None, int]:
+    """Bytes of the payloads that the rows name, by reference. Of what is not there reading says what is wrong."""
+    ids: dict[str | None, str] = {}
+    for name in fields:
+        kind = codec.schema.fields[name]
+        if not isinstance(kind, str) and kind.is_file:
+            continue  # a file is copied out, not held
+        for row in rows:
+            if (text := row.get(name)) is not None:
+                with suppress(ArtifactError):
+                    ids[text] = reference.parse(text).id
+    sizes = stores.artifacts.sizes(ids.values())
+    return {text: sizes.get(id, 0) for text, id in ids.items()}
 
 
 def digests(rows: Sequence[Row], inputs: Inputs) -> list[str]:
@@ -120,7 +128,7 @@ def values(stores: Stores, codec: RowCodec, rows: Sequence[Row], fields: Sequenc
     """Some rows' values by field, lazy ones loaded. The rows stay as they are."""
     found: Sequence[Row] = rows
     if not codec.stores_as_is(fields):
-        found = [document.unpack() for document in codec.decode(rows, stores.inputs)]
+        found = unpack_all(codec.decode(rows, stores.inputs))
     return {name: [row.get(name) for row in found] for name in fields}
 
 

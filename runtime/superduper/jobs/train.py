@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from superduper import code
 from superduper.backends import registry
+from superduper.document import unpack_all
 from superduper.errors import ModelError, SuperduperError
 from superduper.jobs import reading
 from superduper.jobs.reading import Rows
@@ -21,8 +22,7 @@ def columns(stores: Stores, rows: Rows, names: list[str]) -> list[list[Any]]:
     """The values of each field over all rows that pass, lazy ones loaded."""
     found: list[list[Any]] = [[] for _ in names]
     for batch in reading.plain_rows(stores, rows, names):
-        for document in rows.codec.decode(batch, stores.source):
-            values = document.unpack()
+        for values in unpack_all(rows.codec.decode(batch, stores.source)):
             for column, name in zip(found, names, strict=True):
                 column.append(values.get(name))
     return found

@@ -63,9 +63,11 @@ CALLS: dict[str, dict[str, Call]] = {
     },
     "artifacts": {
         "head": Call((_STR,), reads=True),
+        "put_many": Call(((dict,),)),
         "delete": Call(((list,),)),
         "move": Call((_STR, _STR)),
         "existing": Call(((list,),), reads=True),
+        "sizes": Call(((list,),), reads=True),
         "discard": Call(((list,),)),
         "url": Call((_STR, (int, float)), reads=True),
         "drop": Call(),
@@ -82,7 +84,11 @@ STREAMS: dict[str, dict[str, Call]] = {
         "missing": Call((_TABLE, Filter, _TABLE, Filter), reads=True, named=("batch",)),
     },
     "metadata": {"artifacts": Call(reads=True)},
-    "artifacts": {"list": Call((_STR,), reads=True), "leftovers": Call(reads=True)},
+    "artifacts": {
+        "list": Call((_STR,), reads=True),
+        "leftovers": Call(reads=True),
+        "get_many": Call(((list,),), reads=True),
+    },
     "models": {"validate": Call((_STR,)), "run": Call((_STR,), named=("retry", "full"))},
 }
 """What gives many items, one frame after the other."""
@@ -101,4 +107,8 @@ def arguments(known: Call, body: bytes, what: str) -> tuple[list[Any], dict[str,
         raise QueryError(f"{what} takes no {', '.join(sorted(map(str, unknown)))}")
     if what in ("data/insert", "data/upsert", "data/check") and not all(type(row) is dict for row in args[1]):
         raise QueryError(f"{what}: a row is a document")
+    if what in ("artifacts/sizes", "artifacts/get_many") and not all(type(key) is str for key in args[0]):
+        raise QueryError(f"{what}: a key is a text")
+    if what == "artifacts/put_many" and not all(type(k) is str and type(v) is bytes for k, v in args[0].items()):
+        raise QueryError(f"{what}: an object is bytes, and its key a text")
     return args, kwargs

@@ -19,6 +19,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from superduper import wire
+from superduper.artifacts.seam import ArtifactStore
 from superduper.backends.base.metadata import ComponentKey
 from superduper.backends.http import records
 from superduper.datalayer import Datalayer
@@ -37,6 +38,8 @@ BATCH = 200
 """Rows of one frame at most."""
 PIECE = 4 << 20
 """Bytes of an object that are read at once."""
+SMALL, SMALLS = 128 << 10, 128
+"""Bytes of an object at most that is sent with others, and how many of them make a frame."""
 WORKERS = 64
 
 Access = Callable[..., Datalayer]
@@ -272,6 +275,9 @@ def _items(db: Datalayer, part: str, method: str, args: list[Any], kwargs: dict[
     if part == "models":
         yield from getattr(running, method)(db, *args, **kwargs)
         return
+    if method == "get_many":
+        yield from _objects(db.artifact_store, args[0])
+        return
     found = db.metadata.artifacts() if part == "metadata" else getattr(db.artifact_store, method)(*args)
     batch_: list[Any] = []
     for one in found:
@@ -281,6 +287,20 @@ def _items(db: Datalayer, part: str, method: str, args: list[Any], kwargs: dict[
             batch_ = []
     if batch_:
         yield batch_
+
+
+def _objects(store: ArtifactStore, keys: list[str]) -> Iterator[list[bytes | bool | None]]:
+    """Objects in lists of so many bytes; None for one that is not there, True for one that is too large to go along."""
+
+    def read(key: str) -> bytes | bool | None:
+        try:
+            data = store.get_range(key, 0, SMALL + 1)
+        except KeyError:
+            return None
+        return data if len(data) <= SMALL else True
+
+    for start in range(0, len(keys), SMALLS):
+        yield list(store.each(read, keys[start : start + SMALLS]))
 
 
 async def _unframed(request: Request) -> AsyncIterator[bytes]:

@@ -137,6 +137,22 @@ def test_existing_tells_which_of_many_are_there(store: ArtifactStore) -> None:
     assert store.existing([]) == set()
 
 
+def test_many_are_written_and_read_at_once_in_the_order_asked(store: ArtifactStore) -> None:
+    large = bytes(range(256)) * 2_000
+    given = {f"n{n}": b"%d" % n * n for n in range(150)} | {"large": large, "packs/x.pack": b"pack"}
+    store.put_many(given)
+    keys = ["large", "nothing", *given, "packs/nothing", "n7"]
+    assert list(store.get_many(keys)) == [large, None, *given.values(), None, given["n7"]]
+    assert list(store.get_many([])) == []
+
+
+def test_sizes_are_those_of_the_objects_that_are_there(store: ArtifactStore) -> None:
+    for name in ("aa", "bb", "packs/x.pack"):
+        store.put(name, b"x" * len(name))
+    assert store.sizes(["aa", "packs/x.pack", "dd"]) == {"aa": 2, "packs/x.pack": 12}
+    assert store.sizes([]) == {}
+
+
 def test_a_moved_object_lies_under_the_new_key_alone(store: ArtifactStore) -> None:
     store.put("a", b"damaged")
     store.put("corrupt/a", b"older")

@@ -106,6 +106,24 @@ def test_an_object_that_breaks_off_in_the_middle_is_read_again(uri: str, proxy: 
     store.close()
 
 
+def test_many_objects_that_break_off_in_the_middle_are_all_read_all_the_same(uri: str, proxy: Proxy) -> None:
+    store = HttpArtifactStore(uri)
+    given = {f"n{n}": b"%03d" % n * 10_000 for n in range(200)}
+    store.put_many(given)
+    proxy.cut = 3_000_000
+    assert list(store.get_many([*given, "nothing"])) == [*given.values(), None]
+    assert proxy.cut is None
+    store.close()
+
+
+def test_many_objects_whose_answer_is_lost_are_written_once_more_or_not_at_all(uri: str, proxy: Proxy) -> None:
+    store = HttpArtifactStore(uri)
+    proxy.lose = 1
+    store.put_many({"a": b"one", "b": b""})
+    assert store.sizes(["a", "b"]) == {"a": 3, "b": 0}
+    store.close()
+
+
 def test_an_upload_that_is_cut_is_sent_again_or_leaves_nothing(uri: str, proxy: Proxy) -> None:
     store = HttpArtifactStore(uri)
     data = bytes(range(256)) * 40_000

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from itertools import chain
 from typing import Any
 
@@ -11,12 +12,14 @@ from superduper.backends.base.artifacts import ArtifactStore, Buffer, ObjectInfo
 from superduper.backends.http import records
 from superduper.backends.http.client import Server, connect
 from superduper.config import Settings
-from superduper.errors import StoreError
+from superduper.errors import StoreError, Unreachable
 from superduper.uris import without_password
 
 PART = "artifacts"
 PIECE = 1 << 20
 """Bytes of a frame of an upload at most; what is smaller goes as one."""
+TOGETHER = 4 << 20
+"""Bytes of several objects that are sent in one request, about."""
 KEYS = 10_000
 """Keys that are asked for at once."""
 
@@ -58,9 +61,40 @@ class HttpArtifactStore(ArtifactStore):
                 raise failed[0] from error
             raise
 
+    def put_many(self, objects: Mapping[str, bytes]) -> None:
+        """Many to a request; what is not small, in one of its own."""
+        server = self._open()
+        held: dict[str, bytes] = {}
+        size = 0
+        for key, data in objects.items():
+            if len(data) > PIECE:
+                self.put(key, data)
+                continue
+            held[check_key(key)] = data
+            size += len(data)
+            if size >= TOGETHER or len(held) >= KEYS:
+                server.call(PART, "put_many", held)
+                held, size = {}, 0
+        if held:
+            server.call(PART, "put_many", held)
+
     def get(self, key: str) -> bytes:
         found: bytes = self._open().read(check_key(key))
         return found
+
+    def get_many(self, keys: Sequence[str]) -> Iterator[bytes | None]:
+        """Small objects many to a request, a large one in a request of its own."""
+        for some in _chunks([check_key(key) for key in keys]):
+            said = self._said(some)
+            for key in some:
+                data: Any = next(said, True)
+                yield self._get(key) if data is True else data
+
+    def _said(self, keys: Sequence[str]) -> Iterator[Any]:
+        """Bytes, None, or True for one that is to be read by itself. It ends early where the answer breaks off."""
+        with suppress(Unreachable), closing(self._open().stream(PART, "get_many", keys)) as batches:  # type: ignore[type-var]
+            for batch in batches:
+                yield from batch
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         if length <= 0:
@@ -73,6 +107,13 @@ class HttpArtifactStore(ArtifactStore):
     def head(self, key: str) -> ObjectInfo | None:
         said = self._open().call(PART, "head", check_key(key))
         return None if said is None else records.info(said)
+
+    def sizes(self, keys: Sequence[str]) -> dict[str, int]:
+        server = self._open()
+        found: dict[str, int] = {}
+        for some in _chunks([check_key(key) for key in keys]):
+            found |= server.call(PART, "sizes", some)
+        return found
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         for batch in self._open().stream(PART, "list", prefix):
