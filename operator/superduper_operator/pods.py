@@ -140,6 +140,10 @@ def _of_container(pod: Manifest, status: Manifest) -> Trouble | None:
     if reason in _CREATE:
         return Trouble(Reason.CRASHING, f"{where}: container {status['name']} does not start: {message}")
     if reason == "CrashLoopBackOff" or _failed(status):
+        said = told(ended.get("message"))
+        if said is not None:
+            # It knows better than its exit code.
+            return Trouble(said.reason, f"{where}: {said.message}")
         return Trouble(Reason.CRASHING, f"{where}: container {status['name']} ended with {_how(ended)}")
     return None
 
@@ -152,8 +156,7 @@ def _failed(status: Manifest) -> bool:
 def _how(ended: Mapping[str, Any]) -> str:
     code = ended.get("exitCode", 0)
     how = f"signal {code - 128}" if code > 128 else f"exit code {code}"
-    said = told(ended.get("message"))
-    words = said.message if said is not None else _tail(ended.get("message"))
+    words = _tail(ended.get("message"))
     return f"{how}: {words}" if words else how
 
 

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     """Version of Ray in that image, for RayJobs; empty leaves it out."""
     postgres_image: str = "docker.io/library/postgres:17"
     """Image of provisioned PostgreSQL."""
-    s3_image: str = "docker.io/versity/versitygw:v1.0.18"
+    s3_image: str = "docker.io/versity/versitygw:v1.8.0"
     """Image of provisioned S3 stores."""
     image_pull_policy: PullPolicy = "IfNotPresent"
     """Pull policy of all pods that the operator makes."""

@@ -57,3 +57,10 @@ def reason(error: SuperduperError, phase: Reason) -> Reason:
     if isinstance(error, (ModelError, MissingExtra)) or phase is Reason.INGESTING:
         return _PHASES.get(phase, Reason.INVALID)
     return Reason.INVALID
+
+
+def recorded(message: str, phase: Reason) -> Reason:
+    """The same of what a job's record says of its error: ``CodeError: text``, as it was described there."""
+    name = message.partition(":")[0]
+    found = {kind.__name__: why for kind, why in _REASONS} | {kind.__name__: Reason.CODE_FAILED for kind in _BY_CODE}
+    return found.get(name, _PHASES[phase])

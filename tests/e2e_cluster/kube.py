@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 T = TypeVar("T")
 REPOSITORY = Path(__file__).resolve().parents[2]
 OURS = "datalayers,datatypes,tables,models"
@@ -72,7 +70,7 @@ class Kube:
         """Apply a file, a folder, YAML text, or objects, as a user does: server-side, by the field manager of kubectl."""
         if isinstance(given, Path):
             return self("apply", "--server-side", *options, "-f", str(given))
-        return self("apply", "--server-side", *options, "-f", "-", stdin=as_yaml(given))
+        return self("apply", "--server-side", *options, "-f", "-", stdin=as_text(given))
 
     def get(self, kind: str, name: str) -> Manifest:
         found: Manifest = json.loads(self("get", kind, name, "-o", "json"))
@@ -151,10 +149,11 @@ class Kube:
         return str(self.get("datalayer", datalayer)["status"]["endpoint"])
 
 
-def as_yaml(given: str | Manifest | Iterable[Manifest]) -> str:
+def as_text(given: str | Manifest | Iterable[Manifest]) -> str:
+    """As JSON: kubectl's YAML takes a field that is called n for the word no."""
     if isinstance(given, str):
         return given
-    return yaml.safe_dump_all([given] if isinstance(given, dict) else list(given), sort_keys=False)
+    return "\n".join(json.dumps(each) for each in ([given] if isinstance(given, dict) else given))
 
 
 def condition(found: Manifest, kind: str = "Ready") -> Manifest:

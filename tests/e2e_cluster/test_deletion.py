@@ -32,7 +32,9 @@ def test_a_datalayer_in_use_waits_and_retained_data_is_there_when_it_comes_again
     eventually("the server is gone", lambda: not kube.list("deployments"), seconds=60, see=kube.overview)
     claims = {claim["metadata"]["name"] for claim in kube.list("persistentvolumeclaims")}
     assert claims, "the volumes were to be retained"
-    kube.apply([postgres("Retain"), table(source=None)])
+    emptied = table()
+    del emptied["spec"]["source"]
+    kube.apply([postgres("Retain"), emptied])
     found = kube.wait_ready("table", "numbers", seconds=180)
     assert found["status"]["rows"] == 20
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.e2e_cluster.conftest import namespace
-from tests.e2e_cluster.kube import REPOSITORY, Kube, Manifest, eventually
+from tests.e2e_cluster.kube import REPOSITORY, Kube, Manifest, as_text, eventually
 
 EXAMPLES = REPOSITORY / "examples"
 Rows = Callable[[str], dict[Any, dict[str, Any]]]
@@ -95,7 +95,7 @@ def test_new_code_leads_to_a_new_job_and_version_by_itself(small: Kube) -> None:
         status = small.get("model", "classifier")["status"]
         return status["version"] > before["version"] and status.get("coverage") == f"{ROWS + 1}/{ROWS + 1}"
 
-    eventually("a new version, predicted", updated, seconds=180, see=small.overview)
+    eventually("a new version, predicted", updated, seconds=300, see=small.overview)
     assert small.get("model", "classifier")["status"]["job"] != before["job"]
 
 
@@ -103,7 +103,7 @@ def test_a_diff_after_ready_is_empty_and_nothing_is_written(small: Kube) -> None
     small.wait_ready("model", "classifier")
     folder = EXAMPLES / "11-cluster-sqlite"
     others = [m for m in manifests(folder) if m["kind"] != "Model"]
-    assert small("diff", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(others)) == ""
+    assert small("diff", "--server-side", "-f", "-", stdin=as_text(others)) == ""
 
 
 def test_postgres_s3_and_a_rayjob(system: Kube, kuberay: None, embedded: Rows) -> None:
@@ -112,7 +112,8 @@ def test_postgres_s3_and_a_rayjob(system: Kube, kuberay: None, embedded: Rows) -
         as_it_should_be(kube, embedded, job_kind="rayjobs.ray.io")
         job = kube.list("rayjobs.ray.io")[0]
         assert job["status"]["jobStatus"] == "SUCCEEDED"
-        assert job["spec"]["submissionMode"] == "SidecarMode"
+        # KubeRay's sidecar says nothing of security, which a restricted namespace refuses; a pod of its own can.
+        assert job["spec"]["submissionMode"] == "K8sJobMode"
         later_rows_are_predicted(kube)
 
 

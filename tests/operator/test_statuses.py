@@ -82,7 +82,7 @@ SAID = '{"reason": "CodeFailed", "message": "no module named no.such.module"}'
         pytest.param(pod(waiting("CrashLoopBackOff", "", {"exitCode": 137, "reason": "OOMKilled"})),
                      Reason.OUT_OF_MEMORY, ["limits.memory"], id="too little memory is told apart from a crash"),
         pytest.param(pod(ended(139)), Reason.CRASHING, ["signal 11"], id="a signal is named"),
-        pytest.param(pod(ended(42, message=SAID)), Reason.CRASHING, ["no.such.module"], id="what a job left is read"),
+        pytest.param(pod(ended(42, message=SAID)), Reason.CODE_FAILED, ["no.such.module"], id="what a job left is read"),
         pytest.param(pod(waiting("RunContainerError", "exec: superduper: not found")), Reason.CRASHING, ["not found"],
                      id="a command that is not in the image is told"),
         pytest.param(pod(waiting("ContainerCreating")), Reason.SECRET_MISSING, ["digits-tls"],

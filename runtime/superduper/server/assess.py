@@ -16,6 +16,7 @@ from superduper.embedded.models import has_rows, observed
 from superduper.embedded.observed import observe
 from superduper.embedded.state import Record
 from superduper.errors import NotFound
+from superduper.reasons import recorded
 
 if TYPE_CHECKING:
     from superduper.backends.base.metadata import JobKind, JobRecord
@@ -130,24 +131,24 @@ def _seconds_per_row(jobs: list[JobRecord], kind: JobKind, version: int) -> floa
     return None
 
 
-_STEPS: tuple[tuple[str, JobKind, Reason, Reason], ...] = (
-    ("training", "train", Reason.TRAINING, Reason.TRAINING_FAILED),
-    ("predicting", "predict", Reason.PREDICTING, Reason.PREDICTION_FAILED),
-    ("validating", "validate", Reason.VALIDATING, Reason.VALIDATION_FAILED),
+_STEPS: tuple[tuple[str, JobKind, Reason], ...] = (
+    ("training", "train", Reason.TRAINING),
+    ("predicting", "predict", Reason.PREDICTING),
+    ("validating", "validate", Reason.VALIDATING),
 )
 
 
 def failure(record: Record, work: Work, jobs: list[JobRecord], version: int) -> tuple[Reason, str] | None:
     """Why the last attempt at what is to be done first came to nothing; None while it may still succeed."""
     since = record.memo.get("since")
-    for name, kind, _, failed in _STEPS:
+    for name, kind, phase in _STEPS:
         if getattr(work, name):
             last = next((job for job in jobs if job.kind == kind and job.version == version), None)
             if last is None or last.phase != "Failed" or INTERRUPTED in last.message[:60].lower():
                 return None
             if since is not None and last.started < datetime.fromisoformat(since):
                 return None
-            return failed, last.message
+            return recorded(last.message, phase), last.message
     return None
 
 
@@ -156,7 +157,7 @@ def _told(record: Record, found: Model, work: Work, jobs: list[JobRecord]) -> Re
     failed = failure(record, work, jobs, found.version or 0)
     if failed is not None:
         return observe(record, "Stalled", *failed)
-    reason = next(doing for name, _, doing, _ in _STEPS if getattr(work, name))
+    reason = next(doing for name, _, doing in _STEPS if getattr(work, name))
     messages = {
         Reason.TRAINING: "" if found.training is not None else "the fitted model is fetched",
         Reason.PREDICTING: f"{work.predicting:,} rows to predict",
