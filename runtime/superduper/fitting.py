@@ -145,6 +145,7 @@ class Fitting:
             return
         rows = self.catalog.rows(dataset.table, dataset.filter)
         with self.stores.artifacts.writing() as writer:
+            writer.hold()
             data, ids, _ = validate.snapshot(self.stores, rows)
             dataset.snapshot = writer.put(data)
             writer.flush()

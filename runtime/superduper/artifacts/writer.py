@@ -40,6 +40,8 @@ Chunks = Callable[[], Iterator[Buffer]]
 class Writer:
     """Stores payloads under a lease. Use it in a ``with`` that ends after the rows are committed. Safe under threads.
 
+    The lease is taken with the first payload: where there is none, nothing is asked of the store.
+
     Payloads of at most 1 MiB wait in memory, 64 MiB together, until ``flush``, or the end of the ``with``; if that
     ends by an error they are dropped. A store that takes objects bit by bit gets them sooner, as a pack that grows.
     """
@@ -47,7 +49,7 @@ class Writer:
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts, self._store = artifacts, artifacts.store
         self._hasher, self._width = HASHERS[artifacts.width], artifacts.width
-        self._lease = Lease(artifacts.store)
+        self._lease: Lease | None = None
         self._lock = threading.RLock()
         self._pending: dict[bytes, bytes] = {}
         self._pending_bytes = 0
@@ -57,8 +59,16 @@ class Writer:
         self._trees: set[str] = set()
 
     def __enter__(self) -> Self:
-        self._lease.take()
         return self
+
+    def hold(self) -> Lease:
+        """Keep the collector off what is stored from now on, by others too, until the ``with`` ends."""
+        with self._lock:
+            if self._lease is None:
+                lease = Lease(self._store)
+                lease.take()
+                self._lease = lease
+            return self._lease
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -70,13 +80,16 @@ class Writer:
             self._pending.clear()
             if self._growing is not None:
                 self._growing.abandon()
-            self._lease.release()
+            if self._lease is not None:
+                self._lease.release()
 
     def put(self, data: Buffer) -> str:
         """Store bytes; gives their id at once. They are durable after ``flush``.
 
         Raises StoreError where the store refuses, ArtifactCollision where other bytes have the same id.
         """
+        if self._lease is None:
+            self.hold()
         raw = self._hasher(data).digest()
         size = len(data)
         if size > SMALL:
@@ -120,6 +133,7 @@ class Writer:
 
     def put_file(self, path: str) -> tuple[str, int]:
         """Store a file's bytes, streamed; gives their id and how many they are. Errors as for ``put``, and OSError."""
+        self.hold()
         with open(path, "rb") as handle:
             size = os.fstat(handle.fileno()).st_size
             if size <= SMALL:
@@ -226,7 +240,7 @@ class Writer:
         known = self._artifacts.places(ids)
         if not known:
             return known, collector_at_work(self._store)
-        self._lease.claim(known)
+        self.hold().claim(known)
         if collector_at_work(self._store):
             return known, True
         # A whole collection may have come and gone before the claim. A pack that it removed is still mapped here,
@@ -235,7 +249,7 @@ class Writer:
 
     def _mark_trees(self) -> None:
         """Say which ids are trees, so that the collector knows that they keep other blobs alive."""
-        self._lease.claim(self._trees)
+        self.hold().claim(self._trees)
         # A mark that exists may be about to be swept: one of a new name is not.
         suffix = f".{uuid.uuid4().hex}" if collector_at_work(self._store) else ""
         for id in self._trees:

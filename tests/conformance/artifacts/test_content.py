@@ -57,6 +57,26 @@ def test_nothing_else_is_left_in_the_store_when_a_writer_ends(artifacts: Artifac
     assert {info.key for info in artifacts.store.list()} == set(ids)
 
 
+def test_a_writer_that_stores_nothing_asks_nothing_of_the_store(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unexpected(*_: object, **__: object) -> bool:
+        raise AssertionError("nothing was to be stored")
+
+    monkeypatch.setattr(artifacts.store, "put", unexpected)
+    with artifacts.writing() as writer:
+        writer.flush()
+
+
+def test_a_lease_lies_in_the_store_from_the_first_payload_to_the_end(artifacts: Artifacts) -> None:
+    with artifacts.writing() as writer:
+        writer.put(b"one")
+        assert len(list(artifacts.store.list("leases/"))) == 1
+        writer.flush()
+        assert len(list(artifacts.store.list("leases/"))) == 1
+    assert list(artifacts.store.list("leases/")) == []
+
+
 def test_many_small_payloads_share_a_pack_and_read_alike(artifacts: Artifacts) -> None:
     ids = put(artifacts, *MANY)
     assert len(list(artifacts.store.list())) == 1

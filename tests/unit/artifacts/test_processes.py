@@ -200,6 +200,7 @@ def test_a_forked_child_reads_and_writes_and_does_not_end_its_parents_lease(tmp_
 
     held = artifacts.writing()
     with held:
+        held.hold()
         assert _in_child(child) == 0
         assert len(list((tmp_path / "leases").iterdir())) == 1
     assert len(list((tmp_path / "leases").iterdir())) == 0
