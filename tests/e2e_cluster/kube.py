@@ -8,10 +8,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from superduper import Datalayer, superduper
+from superduper.cli.kubectl import PUBLIC, Kubectl
 
 T = TypeVar("T")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -144,9 +148,14 @@ class Kube:
         name = self.get("datalayer", datalayer)["status"]["tokenSecret"]
         return base64.b64decode(self.get("secret", name)["data"]["token"]).decode()
 
-    def endpoint(self, datalayer: str) -> str:
-        """Where its server answers inside the cluster."""
-        return str(self.get("datalayer", datalayer)["status"]["endpoint"])
+    @contextmanager
+    def opened(self, datalayer: str, home: Path) -> Iterator[Datalayer]:
+        """A connection from Python, through a tunnel as the command line makes one."""
+        with (
+            Kubectl(self.namespace).forwarded(f"service/{datalayer}-server", PUBLIC) as port,
+            superduper(f"http://127.0.0.1:{port}", token=self.token(datalayer), home=str(home)) as db,
+        ):
+            yield db
 
 
 def as_text(given: str | Manifest | Iterable[Manifest]) -> str:

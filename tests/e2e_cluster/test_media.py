@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from superduper import superduper
 from tests.e2e_cluster.kube import REPOSITORY, Kube
 from tests.e2e_cluster.test_digits import manifests
 from tests.e2e_cluster.test_mistakes import datalayer
@@ -39,7 +38,7 @@ def test_a_film_larger_than_the_servers_memory_goes_up_and_comes_back(media: Kub
         for number in range(SIZE // len(block)):
             file.write(number.to_bytes(8, "big") + block[8:])
     digest = hashlib.sha1(film.read_bytes(), usedforsecurity=False).hexdigest()
-    with superduper(media.endpoint("media"), token=media.token("media"), home=str(tmp_path / "home")) as db:
+    with media.opened("media", tmp_path / "home") as db:
         db.insert("films", [{"id": "long", "film": film.read_bytes(), "size": SIZE}])
         row = db["films"].find_one({"id": "long"}).execute()
         assert row["film"].id == digest
@@ -63,7 +62,7 @@ def test_a_folder_goes_up_and_comes_back_file_for_file(media: Kube, tmp_path: Pa
     for name in ("a/one.wav", "a/b/two.wav", "three.wav"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(os.urandom(1000))
-    with superduper(media.endpoint("media"), token=media.token("media"), home=str(tmp_path / "home")) as db:
+    with media.opened("media", tmp_path / "home") as db:
         db.insert("sounds", [{"id": "all", "sound": str(folder)}])
         copy = Path(db["sounds"].find_one({"id": "all"}).execute().unpack()["sound"])
     files = {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
