@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from superduper.datalayer import superduper
+from superduper.datalayer import Datalayer, superduper
 from superduper.server import seams
 
 
@@ -37,8 +37,12 @@ class Several:
         if name not in self.open:
             stores = json.loads((self.folder / f"{name}.json").read_text())
             db = superduper(stores.pop("databackend"), **stores, home=str(self.folder))
+
+            async def access() -> Datalayer:
+                return db
+
             self.open[name] = FastAPI()
-            self.open[name].include_router(seams.router(lambda: db))
+            self.open[name].include_router(seams.router(access))
         return self.open[name]
 
 

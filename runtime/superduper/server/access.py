@@ -48,15 +48,15 @@ def check_token(given: str | None, token: str | None) -> None:
         raise Unauthorized("give the datalayer's token: Authorization: Bearer TOKEN")
 
 
-def state(request: Request) -> State:
-    """The server's state, by request."""
+async def state(request: Request) -> State:
+    """The server's state, by request. Like what follows a coroutine, so that no thread is asked for it."""
     found: State = request.app.state.server
     return found
 
 
-def datalayer(request: Request) -> Datalayer:
+async def datalayer(request: Request) -> Datalayer:
     """The datalayer. Raises Unauthorized, and why it is not connected: Unreachable, AccessDenied, ConfigError …"""
-    server = state(request)
+    server = await state(request)
     check_token(request.headers.get("authorization"), server.token)
     return server.connection.get()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -42,8 +42,8 @@ SMALL, SMALLS = 128 << 10, 128
 """Bytes of an object at most that is sent with others, and how many of them make a frame."""
 WORKERS = 64
 
-Access = Callable[..., Datalayer]
-"""A dependency that lets in who may, and gives the datalayer."""
+Access = Callable[..., Awaitable[Datalayer]]
+"""A dependency that lets in who may, and gives the datalayer; it does not block."""
 
 
 def router(access: Access, changed: Callable[[str, str], None] | None = None) -> APIRouter:

@@ -46,7 +46,7 @@ TOKEN = "s3cret"
 def serving(db: Datalayer) -> Iterator[int]:
     """The port of a server of that datalayer, which asks for ``TOKEN``."""
 
-    def let_in(authorization: str = Header("")) -> Datalayer:
+    async def let_in(authorization: str = Header("")) -> Datalayer:
         if authorization != f"Bearer {TOKEN}":
             raise HTTPException(401)
         return db

@@ -8,14 +8,18 @@ import sys
 import uvicorn
 from fastapi import FastAPI
 
-from superduper.datalayer import superduper
+from superduper.datalayer import Datalayer, superduper
 from superduper.server import seams
 
 if __name__ == "__main__":
     folder = sys.argv[1]
     db = superduper(f"sqlite:///{folder}/served.db", home=folder)
+
+    async def access() -> Datalayer:
+        return db
+
     app = FastAPI()
-    app.include_router(seams.router(lambda: db))
+    app.include_router(seams.router(access))
     config = uvicorn.Config(
         app, log_level="critical", ssl_certfile=f"{folder}/tls.crt", ssl_keyfile=f"{folder}/tls.key"
     )
