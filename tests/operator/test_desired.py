@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from superduper_operator.compute.base import KubeRay, Order, effective
 from superduper_operator.compute.kuberay import NEWEST
 from superduper_operator.kinds.datalayer.desired import Desired, desired, kept_sizes
 from superduper_operator.kinds.datalayer.merge import merged
+from superduper_operator.settings import Settings
 from tests.operator.desired_cases import CASES, datalayer, model, place
 from tests.operator.golden import compare
 
@@ -164,3 +167,23 @@ CONTAINERS = {
 )  # fmt: skip
 def test_a_pod_template_is_laid_over_ours(theirs: Manifest, expected: Manifest) -> None:
     assert merged(CONTAINERS, theirs) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "token"),
+    [("2.60.0", True), ("2.52.0", True), ("2.51.1", False), ("", False)],
+    ids=["today's", "the first", "older", "not told"],
+)
+def test_rays_token_is_asked_of_versions_that_have_it(version: str, *, token: bool) -> None:
+    """KubeRay refuses it for others, and where it is told no version."""
+    _, given = JOBS["rayjob-sidecar"]
+    defaults = replace(given.place.defaults, ray_version=version)
+    job = KINDS["RayJob"].desired(replace(given, place=replace(given.place, defaults=defaults)))
+    cluster = job["spec"]["rayClusterSpec"]
+    assert ("authOptions" in cluster) is token
+    assert cluster.get("rayVersion", "") == version
+
+
+def test_the_version_of_ray_that_is_told_is_that_of_the_images() -> None:
+    lock = (Path(__file__).parents[2] / "requirements" / "image-runtime-ray.txt").read_text()
+    assert f"\nray=={Settings(namespace='x').ray_version} " in lock

@@ -57,6 +57,12 @@ def _templates(spec: Manifest) -> list[Manifest]:
     return [*found, *([spec["submitterPodTemplate"]] if "submitterPodTemplate" in spec else [])]
 
 
+def _has_token(version: str) -> bool:
+    """Whether that version of Ray knows tokens; KubeRay refuses them for an older one, and where it is told none."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return found is not None and (int(found[1]), int(found[2])) >= (2, 52)
+
+
 def _spec(order: Order) -> Manifest:
     cluster: Manifest = {
         "headGroupSpec": {
@@ -64,9 +70,10 @@ def _spec(order: Order) -> Manifest:
             "template": {"spec": _pod(order, HEAD, _HEAD)},
         }
     }
-    if order.place.defaults.ray_version:
-        cluster["rayVersion"] = order.place.defaults.ray_version
-    if order.kuberay.token:
+    version = order.place.defaults.ray_version
+    if version:
+        cluster["rayVersion"] = version
+    if order.kuberay.token and _has_token(version):
         cluster["authOptions"] = {"mode": "token"}
     if order.compute.workers:
         cluster["workerGroupSpecs"] = [_group(order, order.compute.workers)]
