@@ -1,6 +1,7 @@
 """Rows and bytes a second over HTTP on the loopback, beside the same stores used directly: ``python -m bench.http``.
 
-The server is a process of its own with SQLite and a folder; each figure is the median of five.
+The server is a process of its own with SQLite and a folder; each figure is the median of five. Then what a whole job costs.
+``python -m bench.http job`` measures that alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.http_job import costs
 from superduper.artifacts.seam import ArtifactStore
 from superduper.backends.base.data_backend import DataBackend
 from superduper.backends.filesystem.artifacts import FileSystemArtifactStore
@@ -77,20 +79,35 @@ def blobs(store: ArtifactStore) -> dict[str, float]:
     return {"blob of 256 MiB up, MB/s": BYTES / put / 1e6, "and down, MB/s": BYTES / seconds(lambda: None, back) / 1e6}
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        direct = rows(SQLiteDataBackend(f"sqlite:///{root}/direct.db")) | blobs(
-            FileSystemArtifactStore(f"filesystem://{root}/direct")
-        )
-        with running(SeamsServer, root) as server:
-            uri = server.over()
-            served = rows(HttpDataBackend(uri)) | blobs(HttpArtifactStore(uri))
+def rates(root: Path) -> None:
+    direct = rows(SQLiteDataBackend(f"sqlite:///{root}/direct.db")) | blobs(
+        FileSystemArtifactStore(f"filesystem://{root}/direct")
+    )
+    with running(SeamsServer, root) as server:
+        uri = server.over()
+        served = rows(HttpDataBackend(uri)) | blobs(HttpArtifactStore(uri))
     sys.stdout.write("| | direct | over HTTP | ratio |\n|---|---|---|---|\n")
     for name, before in direct.items():
         sys.stdout.write(f"| {name} | {before:,.0f} | {served[name]:,.0f} | {before / served[name]:.1f} |\n")
 
 
+def job(root: Path) -> None:
+    sys.stdout.write(
+        "| processor seconds, job and server | embedded | over HTTP | ratio | requests |\n|---|---|---|---|---|\n"
+    )
+    for name, (direct, served) in costs(root).items():
+        ratio = served.cpu / direct.cpu
+        sys.stdout.write(f"| {name} | {direct.cpu:.2f} | {served.cpu:.2f} | {ratio:.1f} | {served.requests} |\n")
+
+
+def main(*only: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        for name, part in (("rates", rates), ("job", job)):
+            if not only or name in only:
+                part(root)
+
+
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
