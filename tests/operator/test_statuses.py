@@ -189,8 +189,8 @@ def seen(key: str, observation: Observation, run: int = 0, template: str = "t") 
     return Seen({"kind": "Job", "metadata": meta}, observation)
 
 
-def failed(seconds: float, *, final: bool = False) -> Observation:
-    return Observation("Failed", Trouble(Reason.JOB_FAILED, "x"), final=final, ended=NOW - timedelta(seconds=seconds))
+def failed(seconds: float, *, final: bool = False, reason: Reason = Reason.JOB_FAILED) -> Observation:
+    return Observation("Failed", Trouble(reason, "x"), final=final, ended=NOW - timedelta(seconds=seconds))
 
 
 OVER = Observation("Succeeded", ended=NOW - timedelta(seconds=3600))
@@ -216,6 +216,10 @@ OVER = Observation("Succeeded", ended=NOW - timedelta(seconds=3600))
                      id="unless what it runs in has changed"),
         pytest.param([seen("a", failed(9000), n) for n in range(3)], "give up", 0, id="three attempts are enough"),
         pytest.param([seen("b", failed(60, final=True))], "start", 0, id="other work is another chance"),
+        pytest.param([seen("a", failed(9000, final=True, reason=Reason.UNREACHABLE), n) for n in range(3)], "start", 3,
+                     id="a database that was away too long is asked again and again"),
+        pytest.param([seen("a", failed(200, final=True, reason=Reason.UNREACHABLE), 40)], "wait", 0,
+                     id="but each five minutes only"),
     ],
 )  # fmt: skip
 def test_the_next_step_with_jobs(jobs: list[Seen], do: str, run: int) -> None:
@@ -247,6 +251,8 @@ def said(reason: str, type_: str) -> list[Manifest]:
         pytest.param(("TrainingFailed", "Stalled"), failed(60, final=True), True, "TrainingFailed",
                      id="the server knows more exactly"),
         pytest.param(("Training", "Reconciling"), failed(3), False, "Training", id="a job that will be repeated"),
+        pytest.param(("Training", "Reconciling"), failed(3, reason=Reason.UNREACHABLE), False, "Unreachable",
+                     id="why a job is repeated until somebody mends it"),
     ],
 )  # fmt: skip
 def test_what_is_told_of_a_model(

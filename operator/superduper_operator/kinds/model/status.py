@@ -20,6 +20,10 @@ ATTEMPTS = 3
 """Jobs for the same work, before it is given up."""
 FIRST_PAUSE, LONGEST_PAUSE = 10, 300
 """Seconds between a job's end and the next one for the same work."""
+MENDED_OUTSIDE = frozenset(
+    {Reason.UNREACHABLE, Reason.ACCESS_DENIED, Reason.STORE_FAILED, Reason.IN_USE, Reason.DEPENDENCY_NOT_READY}
+)
+"""Why jobs fail that may succeed later though nobody changes the object: what `superduper work` ends with 1 for."""
 KEPT = 3
 """Finished jobs of a model that stay, for their logs."""
 
@@ -81,12 +85,16 @@ def next_step(work: Work, template: str, jobs: Sequence[Seen], now: datetime) ->
     if last.observation.phase == "Failed" and last.template != template:
         # Somebody has changed what it runs in: the image, the resources.
         return Step("start", run=last.run + 1)
-    if failed and (last.observation.final or len(failed) >= ATTEMPTS):
+    if failed and not _passing(last.observation) and (last.observation.final or len(failed) >= ATTEMPTS):
         return Step("give up")
     pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**last.run)
     ready = (last.observation.ended or now) + timedelta(seconds=pause)
     left = (ready - now).total_seconds()
     return Step("wait", seconds=max(left, 1.0)) if left > 0 else Step("start", run=last.run + 1)
+
+
+def _passing(observation: Observation) -> bool:
+    return observation.trouble is not None and observation.trouble.reason in MENDED_OUTSIDE
 
 
 def superfluous(jobs: Sequence[Seen]) -> list[Seen]:
@@ -103,7 +111,7 @@ def told(live: Manifest, answer: Answer, job: Seen | None, *, given_up: bool) ->
     trouble = None if job is None or answer.work is None else job.observation.trouble
     if given_up and not stalled:
         trouble = trouble or Trouble(Reason.JOB_FAILED, "the job failed and does not say why: see its pod's log")
-    elif job is not None and job.observation.over:
+    elif job is not None and job.observation.over and not _passing(job.observation):
         trouble = None
     if trouble is None:
         return status
