@@ -18,7 +18,6 @@ from superduper_operator.podspec import INSIDE
 if TYPE_CHECKING:
     from superduper_operator.core.context import Context
 
-DEADLINE_SECONDS = 10.0
 Policy: TypeAlias = Literal["Retain", "Delete"]
 
 _REASONS = {
@@ -91,15 +90,16 @@ class Answer:
 
 
 class RuntimeClient:
-    """Asks one server. Every request ends within ``DEADLINE_SECONDS``.
+    """Asks one server. Every request ends within ``deadline`` seconds.
 
     Raises ServerDown and Refused.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str | None, token: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str | None, token: str, *, deadline: float) -> None:
         self._session = session
         self._url = url
         self._token = token
+        self._deadline = deadline
 
     async def info(self) -> Info:
         """Version, stores and revisions. Refused (Unreachable, AccessDenied, …) while it cannot reach its stores."""
@@ -136,13 +136,13 @@ class RuntimeClient:
                 verb,
                 self._url + path,
                 headers={"Authorization": f"Bearer {self._token}"},
-                timeout=aiohttp.ClientTimeout(total=DEADLINE_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=self._deadline),
                 allow_redirects=False,
                 **request,
             ) as response:
                 body = await response.read()
         except TimeoutError as error:
-            raise ServerDown(f"the server did not answer within {DEADLINE_SECONDS:g} s") from error
+            raise ServerDown(f"the server did not answer within {self._deadline:g} s") from error
         except aiohttp.ClientConnectorError as error:
             raise ServerDown(f"nothing listens at {self._url} yet, or any more") from error
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
@@ -165,7 +165,7 @@ def _error(status: int, found: Mapping[str, Any]) -> Exception:
     code, message = str(found.get("code", "")), str(found.get("message", ""))
     if status == 401:
         return ServerDown("the server refuses the operator's token: its Secret was changed by hand; delete the Secret")
-    if not code or code == "Draining":
+    if not code or code in ("Draining", "Busy"):
         return ServerDown(message or f"the server answers with HTTP status {status}")
     return Refused(code, message, status=status, field=found.get("field"))
 
@@ -189,7 +189,8 @@ def _answer(found: Mapping[str, Any]) -> Answer:
 
 def connect(ctx: Context, namespace: str, name: str) -> RuntimeClient:
     """The client of that Datalayer's server, in one of its pods. One session serves all clients of an event loop."""
-    return RuntimeClient(_session(), address(ctx, namespace, name), ctx.keys.token(namespace, name))
+    token, deadline = ctx.keys.token(namespace, name), ctx.settings.runtime_timeout
+    return RuntimeClient(_session(), address(ctx, namespace, name), token, deadline=deadline)
 
 
 def address(ctx: Context, namespace: str, name: str) -> str | None:
