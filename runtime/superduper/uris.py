@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from os.path import normpath
 from pathlib import Path
 from urllib.parse import quote
 
+_SECRET = re.compile(r"([?&][^=&#]*(?:password|passwd|secret|token)[^=&#]*=)[^&#]*", re.IGNORECASE)
+"""A parameter of a URI that is a secret, as drivers take it: ``?password=…``."""
+
 
 def without_password(uri: str) -> str:
-    """The URI with its password replaced by ``***``; also where the password was not escaped as it should."""
+    """The URI with its password replaced by ``***``; also where it was not escaped as it should, or is a parameter."""
     scheme, mark, rest = uri.partition("://")
     login, at, host = rest.rpartition("@")
     user, colon, _ = login.partition(":")
-    return f"{scheme}{mark}{user}{colon}{'***' if colon else ''}{at}{host}"
+    shown = f"{scheme}{mark}{user}{colon}{'***' if colon else ''}{at}{host}"
+    return _SECRET.sub(r"\1***", shown)
 
 
 def anchored(uri: str, base: Path) -> str:
