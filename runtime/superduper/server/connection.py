@@ -56,8 +56,9 @@ class Connection:
     def error(self) -> SuperduperError | None:
         """Why the stores cannot be used at the moment, as far as is known. A new object each time."""
         since = self._looking_since
-        if since is not None and (silent := time.monotonic() - since) > SILENT_SECONDS:
-            return Unreachable(f"the databases and stores have not answered for {silent:.0f} seconds")
+        if since is not None and time.monotonic() - since > SILENT_SECONDS:
+            # No count of seconds: it stands in a condition, and each other text there would be a write and an event.
+            return Unreachable(f"the databases and stores have not answered for more than {SILENT_SECONDS:.0f} seconds")
         if self._error is None:
             return None
         again = wire.error_from(wire.error_to(self._error))
