@@ -164,7 +164,13 @@ def _parsed(body: bytes) -> Mapping[str, Any]:
 def _error(status: int, found: Mapping[str, Any]) -> Exception:
     code, message = str(found.get("code", "")), str(found.get("message", ""))
     if status == 401:
-        return ServerDown("the server refuses the operator's token: its Secret was changed by hand; delete the Secret")
+        # It starts with the token that the Secret holds, and sees another one only when it starts anew.
+        return Refused(
+            "AccessDenied",
+            "the server refuses the operator's token: the token's Secret was changed by hand, or made with another key than "
+            "superduper-operator-key; delete that Secret, then annotate the Datalayer with superduper.io/restart",
+            status=status,
+        )
     if not code or code in ("Draining", "Busy"):
         return ServerDown(message or f"the server answers with HTTP status {status}")
     return Refused(code, message, status=status, field=found.get("field"))

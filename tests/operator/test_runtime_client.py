@@ -52,6 +52,13 @@ def test_an_error_of_the_stores_is_told_as_what_it_is() -> None:
     assert (found.reason, found.message) == (Reason.UNREACHABLE, "no such host")
 
 
+def test_a_token_that_the_server_refuses_is_an_error_that_says_what_to_do() -> None:
+    found = asked(401, {"code": "Unauthorized", "message": "give the datalayer's token"})
+    assert isinstance(found, Refused)
+    assert found.reason is Reason.ACCESS_DENIED
+    assert all(word in found.message for word in ("delete that Secret", "superduper.io/restart"))
+
+
 def test_no_answer_within_the_deadline_of_the_settings_is_said_with_its_seconds() -> None:
     found = asked(200, {"version": "1"}, after=5, deadline=0.2)
     assert isinstance(found, ServerDown)
