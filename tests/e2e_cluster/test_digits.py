@@ -99,7 +99,7 @@ def test_new_code_leads_to_a_new_job_and_version_by_itself(small: Kube) -> None:
     assert small.get("model", "classifier")["status"]["job"] != before["job"]
 
 
-def test_a_diff_after_ready_is_empty_and_nothing_is_written(small: Kube) -> None:
+def test_a_diff_after_ready_is_empty(small: Kube) -> None:
     small.wait_ready("model", "classifier")
     folder = EXAMPLES / "11-cluster-sqlite"
     others = [m for m in manifests(folder) if m["kind"] != "Model"]

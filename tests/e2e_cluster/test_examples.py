@@ -1,4 +1,4 @@
-"""Every file in examples/ is taken by the API server, and comes to the end that its README tells."""
+"""Every file in examples/ is taken by the API server. To their ends test_digits.py brings 10 and 11; of 02 test_media.py has the tables."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from urllib.request import Request
 
 import pytest
 
-from tests.e2e_cluster.kube import Kube, Manifest, eventually
+from tests.e2e_cluster.kube import Kube, Manifest, eventually, run
 from tests.e2e_cluster.test_mistakes import datalayer, model, table
 
 SLOW = """import os, time
@@ -62,6 +62,21 @@ def test_code_in_a_config_map_that_changes_is_a_new_version_without_a_restart(ku
     eventually("the new code's version, predicted", followed, seconds=150, see=kube.overview)
     rows = kube.rows("shop", "numbers", "--outputs", "adds")
     assert {row["n"]: row["_outputs"]["adds"] for row in rows.values()} == {n: n + 2 for n in range(20)}
+
+
+def test_a_rayjob_with_a_worker_is_submitted_by_a_sidecar_where_the_namespace_admits_it(
+    kube: Kube, kuberay: None
+) -> None:
+    """KubeRay's sidecar says nothing of security: here it need not."""
+    run("kubectl", "label", "namespace", kube.namespace, "pod-security.kubernetes.io/enforce-")
+    ray = {"engine": "ray", "workers": 1, "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}}
+    kube.apply([datalayer(), table(), model("adds", compute=ray)])
+    found = kube.wait_ready("model", "adds", seconds=240)
+    assert found["status"]["coverage"] == "20/20"
+    [job] = kube.list("rayjobs.ray.io")
+    assert job["spec"]["submissionMode"] == "SidecarMode"
+    assert job["status"]["jobStatus"] == "SUCCEEDED"
+    assert job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
 
 
 @pytest.fixture
