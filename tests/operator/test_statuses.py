@@ -13,7 +13,7 @@ from superduper_operator.compute import job, kuberay
 from superduper_operator.compute.base import TEMPLATE, KubeRay, MissingCompute, Observation, choose, effective
 from superduper_operator.kinds.datalayer import status
 from superduper_operator.kinds.datalayer.status import Children
-from superduper_operator.kinds.model.status import Seen, next_step, superfluous, told
+from superduper_operator.kinds.model.status import Seen, next_step, submitted_apart, superfluous, told
 from superduper_operator.pods import Trouble
 from superduper_operator.runtime_client import Answer, Info, Refused, ServerDown, Work
 from superduper_operator.stores.connections import resolve
@@ -180,13 +180,13 @@ def test_a_job_is(seen: Manifest, own: list[Manifest], phase: str, reason: Reaso
     assert (found.phase, found.trouble and found.trouble.reason) == (phase, reason)
 
 
-def seen(key: str, observation: Observation, run: int = 0, template: str = "t") -> Seen:
+def seen(key: str, observation: Observation, run: int = 0, template: str = "t", spec: Manifest | None = None) -> Seen:
     meta = {
         "name": f"m-{key}-{run}",
         "labels": {labels.WORK: key, labels.RUN: str(run)},
         "annotations": {TEMPLATE: template},
     }
-    return Seen({"kind": "Job", "metadata": meta}, observation)
+    return Seen({"kind": "Job", "metadata": meta, "spec": spec or {}}, observation)
 
 
 def failed(seconds: float, *, final: bool = False, reason: Reason = Reason.JOB_FAILED) -> Observation:
@@ -225,6 +225,20 @@ OVER = Observation("Succeeded", ended=NOW - timedelta(seconds=3600))
 def test_the_next_step_with_jobs(jobs: list[Seen], do: str, run: int) -> None:
     found = next_step(Work("a", "job"), "t", jobs, NOW)
     assert (found.do, found.run) == (do, run)
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        pytest.param(seen("a", Observation("Starting", refused=True)), True, id="KubeRay's container was refused"),
+        pytest.param(seen("a", Observation("Starting"), spec={"submissionMode": "K8sJobMode"}), True,
+                     id="another operator's process was told so before"),
+        pytest.param(seen("a", Observation("Starting"), spec={"submissionMode": "SidecarMode"}), False, id="it is admitted"),
+        pytest.param(seen("a", Observation("Starting")), False, id="a plain Job has no submitter"),
+    ],
+)  # fmt: skip
+def test_an_operator_that_starts_knows_by_the_jobs_how_they_are_submitted(job: Seen, expected: bool) -> None:
+    assert submitted_apart([job]) is expected
 
 
 def test_the_last_three_finished_jobs_are_kept() -> None:

@@ -17,7 +17,7 @@ from superduper_operator.core.errors import ApiError
 from superduper_operator.core.reconciler import Key, Result
 from superduper_operator.kinds import manifests, surroundings
 from superduper_operator.kinds.component import SOON, ComponentReconciler, datalayer_of, with_answer
-from superduper_operator.kinds.model.status import Seen, Step, next_step, superfluous, told
+from superduper_operator.kinds.model.status import Seen, Step, next_step, submitted_apart, superfluous, told
 from superduper_operator.kinds.revisions import Revisions
 from superduper_operator.podspec import Manifest
 from superduper_operator.runtime_client import Answer, Info, Refused, ServerDown, Work
@@ -72,8 +72,8 @@ class ModelReconciler(ComponentReconciler[Model]):
             kept = {name: value for name, value in fields.items() if name not in ("conditions", "observedGeneration")}
             await self.write(live, ctx, manifests.with_condition(live, "Stalled", reason, str(error), kept))
             return Result()
-        if any(job.observation.refused for job in jobs):
-            # It is made anew at once, to be submitted by a pod of its own.
+        if submitted_apart(jobs):
+            # One that is refused is made anew at once, to be submitted by a pod of its own.
             self._strict.add(order.place.namespace)
             order = replace(order, kuberay=self._can(order.place.namespace))
         template = _template(KINDS[kind].desired(order))

@@ -97,6 +97,14 @@ def _passing(observation: Observation) -> bool:
     return observation.trouble is not None and observation.trouble.reason in MENDED_OUTSIDE
 
 
+def submitted_apart(jobs: Sequence[Seen]) -> bool:
+    """Whether jobs here are submitted by pods of their own: one was refused, or was made so before this process began.
+
+    Else an operator that starts would take a job that is starting for an outdated one, and stop it.
+    """
+    return any(job.observation.refused or job.live["spec"].get("submissionMode") == "K8sJobMode" for job in jobs)
+
+
 def superfluous(jobs: Sequence[Seen]) -> list[Seen]:
     """Finished jobs beyond those that are kept, oldest first."""
     over = [job for job in jobs if job.observation.over]
