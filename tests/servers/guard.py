@@ -53,6 +53,8 @@ def main(directory: Path, stop_signal: int, user: str | None, command: list[str]
                     break
         _end(server, stop_signal)
     if session_gone:
+        for link in [path for path in directory.iterdir() if path.is_symlink()]:
+            shutil.rmtree(link.resolve(), ignore_errors=True)  # files of the server's that want a short path
         shutil.rmtree(directory, ignore_errors=True)
         with suppress(OSError):  # another server's guard may be the last, or the first
             if [path.name for path in directory.parent.iterdir()] == ["session"]:

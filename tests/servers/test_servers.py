@@ -136,12 +136,14 @@ def test_a_server_and_its_folder_are_gone_when_its_session_is_killed(kind: type[
         assert session.stdout is not None
         assert session.stdout.readline() == b"ready\n"
         server = int((root / kind.name / "server.pid").read_text())
+        elsewhere = [path.resolve() for path in (root / kind.name).iterdir() if path.is_symlink()]
         os.kill(server, 0)
         session.send_signal(signal.SIGKILL)
     end = time.monotonic() + 30
     while (root / kind.name).exists():
         assert time.monotonic() < end, f"{kind.name} was left behind"
         time.sleep(0.05)
+    assert [path for path in elsewhere if path.exists()] == []
     with pytest.raises(ProcessLookupError):
         os.kill(server, 0)
 
