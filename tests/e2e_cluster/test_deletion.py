@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e_cluster.kube import Kube, Manifest, eventually
+from tests.e2e_cluster.test_digits import outside_database
 from tests.e2e_cluster.test_mistakes import datalayer, model, table
 
 
@@ -58,3 +59,22 @@ def test_everything_can_be_deleted_while_the_database_is_down(kube: Kube, policy
     for kind, name in (("model", "adds"), ("table", "numbers"), ("datalayer", "shop")):
         kube("delete", kind, name, "--timeout=90s", seconds=100)
         assert kube.find(kind, name) is None
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_everything_can_be_deleted_when_a_database_with_data_in_it_is_gone(kube: Kube, policy: str) -> None:
+    kube.apply(outside_database("outside"))
+    kube("rollout", "status", "statefulset/outside", "--timeout=90s")
+    by_secret = {"uriFrom": {"secretKeyRef": {"name": "outside-app", "key": "uri"}}}
+    kube.apply([datalayer(databackend=by_secret, deletionPolicy=policy)])
+    kube.apply([table(deletionPolicy=policy), model("adds", deletionPolicy=policy)])
+    kube.wait_ready("model", "adds", seconds=240)
+    kube("delete", "statefulset", "outside", "--timeout=60s")
+    eventually(
+        "the database is gone", lambda: not kube.list("pods", "app=outside"), seconds=60, see=kube.overview
+    )  # fmt: skip
+    for kind, name in (("model", "adds"), ("table", "numbers"), ("datalayer", "shop")):
+        kube("delete", kind, name, "--timeout=90s", seconds=100)
+    if policy == "Delete":
+        said = [event for event in kube.list("events") if event["reason"] == "LeftBehind"]
+        assert {event["involvedObject"]["name"] for event in said} == {"adds", "numbers"}

@@ -131,7 +131,7 @@ def test_an_outside_database_by_secret(system: Kube, embedded: Rows) -> None:
         later_rows_are_predicted(kube)
 
 
-def outside_database(name: str, password: str = "secret") -> list[Manifest]:
+def outside_database(name: str, password: str = "secret", user: str = "postgres") -> list[Manifest]:
     """A PostgreSQL that the operator knows nothing of, and a Secret with its URI as CloudNativePG makes one."""
     labels = {"app": name}
     security = {
@@ -143,6 +143,7 @@ def outside_database(name: str, password: str = "secret") -> list[Manifest]:
         "image": "localhost/postgres:15",
         "env": [
             {"name": "POSTGRES_PASSWORD", "value": password},
+            {"name": "POSTGRES_USER", "value": user},
             {"name": "POSTGRES_DB", "value": "app"},
             {"name": "PGDATA", "value": "/data/pgdata"},
         ],
@@ -162,7 +163,7 @@ def outside_database(name: str, password: str = "secret") -> list[Manifest]:
             "terminationGracePeriodSeconds": 2,
         },
     }  # fmt: skip
-    uri = f"postgresql://postgres:{password}@{name}:5432/app"
+    uri = f"postgresql://{user}:{password}@{name}:5432/app"
     return [
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{name}-app"}, "stringData": {"uri": uri}},
         {

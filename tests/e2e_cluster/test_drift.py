@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e_cluster.conftest import namespace
-from tests.e2e_cluster.kube import Kube, eventually, run
+from tests.e2e_cluster.kube import Kube, Manifest, as_text, eventually, run
 from tests.e2e_cluster.test_mistakes import datalayer, model, table
 
 QUIET_SECONDS = 120.0
@@ -18,12 +18,28 @@ BACK_WITHIN = 5.0
 CHILDREN = "deployments,statefulsets,services,persistentvolumeclaims,secrets,networkpolicies,jobs,datalayers,datatypes,tables,models"
 
 
+# One of each way to store, since what is compared is what the API server makes of each object.
+VAULT = {"databackend": {"provision": {"engine": "postgres"}}, "artifactStore": {"provision": {"engine": "s3"}}}
+IN_VAULT = {"datalayerRef": {"name": "vault"}}
+
+
+def objects() -> list[Manifest]:
+    here = [datalayer(), table(), model("adds")]
+    there = {"table": "digits", "inputs": ["n"], "output": {"type": "int"}}
+    return [*here, datalayer("vault", **VAULT), table("digits", **IN_VAULT), model("grows", predict=there, **IN_VAULT)]
+
+
 @pytest.fixture(scope="module")
 def settled(system: Kube) -> Iterator[Kube]:
     with namespace("drift") as kube:
-        kube.apply([datalayer(), table(), model("adds")])
-        kube.wait_ready("model", "adds", seconds=180)
+        kube.apply(objects())
+        for name in ("adds", "grows"):
+            kube.wait_ready("model", name, seconds=180)
         yield kube
+
+
+def test_a_diff_after_ready_is_empty(settled: Kube) -> None:
+    assert settled("diff", "--server-side", "-f", "-", stdin=as_text(objects())) == ""
 
 
 @pytest.mark.parametrize("child", ["service/shop-server", "deployment/shop-server", "networkpolicy/shop-server"])
@@ -53,8 +69,8 @@ def test_an_edited_child_is_set_right_and_a_foreign_field_is_left(settled: Kube)
 
 
 def test_while_nothing_changes_nothing_is_written(settled: Kube) -> None:
-    settled.wait_ready("datalayer", "shop", seconds=120)
-    settled.wait_ready("model", "adds", seconds=120)
+    for kind, name in (("datalayer", "shop"), ("model", "adds"), ("datalayer", "vault"), ("model", "grows")):
+        settled.wait_ready(kind, name, seconds=120)
     eventually("no pod is on its way", lambda: not _unready(settled), seconds=60, see=settled.overview)
     # What the last change led to (events of endpoints, the last status) is written by now.
     before = eventually("two looks agree", lambda: _same_after_a_moment(settled), seconds=60)
