@@ -326,6 +326,31 @@ def test_with_delete_the_volumes_go_too(cluster: Cluster) -> None:
                   or found["metadata"].get("deletionTimestamp"))  # fmt: skip
 
 
+def test_data_that_was_to_go_and_is_to_stay_after_all_has_no_owner_left_when_the_datalayer_goes(
+    cluster: Cluster,
+) -> None:
+    """The StatefulSet controller, which here nobody plays, may not have acted yet."""
+    given = {"databackend": {"provision": {"engine": "postgres"}}}
+    cluster.apply(datalayer(deletionPolicy="Delete", **given))
+    cluster.ready("datalayer", "shop")
+    stateful = cluster.get("statefulset", "shop-postgres")["metadata"]
+    owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": stateful["name"], "uid": stateful["uid"]}
+    other = {"apiVersion": "v1", "kind": "ConfigMap", "name": "somebodys", "uid": "0000-1111"}
+    claim = {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data-shop-postgres-0", "labels": stateful["labels"], "ownerReferences": [owner, other]},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }  # fmt: skip
+    cluster.apply(claim)
+    cluster.apply(datalayer(deletionPolicy="Retain", **given))
+    cluster.delete("datalayer", "shop")
+    cluster.gone("datalayer", "shop")
+    left = cluster.get("pvc", "data-shop-postgres-0")["metadata"]
+    assert [each["kind"] for each in left["ownerReferences"]] == ["ConfigMap"]
+    assert "ownerReferences" not in cluster.get("pvc", "shop-data")["metadata"]
+    assert "data-shop-postgres-0" in cluster.event("shop", "Retained")
+
+
 def test_a_component_that_others_need_waits(shop: Cluster) -> None:
     shop.apply(model())
     shop.ready("model", "adds")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from superduper_operator.core.manifest import Manifest
@@ -84,6 +84,13 @@ class Context(Protocol):
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object, its own children after it in the background. One that is not there is no error."""
+        ...
+
+    async def disown(self, kind: str, namespace: str, name: str, owners: Collection[str]) -> bool:
+        """Take away the object's owner references to those kinds, so that it is not collected with them.
+
+        Asked of the API server, not of the cache. False where there was none, or no such object: only that is a proof.
+        """
         ...
 
     async def get_config_map(self, namespace: str, name: str) -> Manifest | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from superduper_operator.core.api import Api
@@ -66,6 +66,21 @@ class LiveContext:
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """See ``Context.delete``."""
         await self.applier.delete(kind, namespace, name)
+
+    async def disown(self, kind: str, namespace: str, name: str, owners: Collection[str]) -> bool:
+        """See ``Context.disown``."""
+        try:
+            live = await self._api.get(kind, namespace, name)
+            meta = live["metadata"]
+            found = meta.get("ownerReferences") or []
+            kept = [each for each in found if each["kind"] not in owners]
+            if kept == found:
+                return False
+            body = {"metadata": {"resourceVersion": meta["resourceVersion"], "ownerReferences": kept or None}}
+            self.cache.put(kind, await self._api.merge(kind, namespace, name, body))
+        except NotFound:
+            return False
+        return True
 
     async def get_config_map(self, namespace: str, name: str) -> Manifest | None:
         """See ``Context.get_config_map``."""

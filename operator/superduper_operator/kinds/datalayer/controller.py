@@ -21,6 +21,8 @@ from superduper_operator.runtime_client import Info, Refused, ServerDown
 COMPONENTS = ("Model", "Table", "DataType")
 """Kinds that live in a Datalayer, in the order in which they are deleted."""
 SOON = 3.0
+LOOK_AGAIN = 1.0
+"""Seconds in which whoever has not yet heard that a volume stays may have claimed it once more."""
 IDLE = 60.0
 """Seconds between two questions to a server that has no components."""
 
@@ -206,17 +208,21 @@ class DatalayerReconciler:
             # Of one that was never valid nothing was made.
             await ctx.remove_finalizer(live)
             return Result()
-        await self._settle(live, datalayer, ctx)
+        if not await self._settle(live, datalayer, ctx):
+            return Result(LOOK_AGAIN)
         await ctx.remove_finalizer(live)
         self._revisions.forget(key.namespace, key.name)
         return Result()
 
-    async def _settle(self, live: Manifest, datalayer: Datalayer, ctx: Context) -> None:
-        """Have volumes go or stay as deletionPolicy says now, whatever it said before; and say what stays."""
+    async def _settle(self, live: Manifest, datalayer: Datalayer, ctx: Context) -> bool:
+        """Have volumes go or stay as deletionPolicy says now, whatever it said before; and say what stays.
+
+        False where it is to be looked at again, before the Datalayer goes.
+        """
         place = surroundings.place(datalayer, ctx)
         wanted = desired(datalayer, place, operator_namespace=ctx.settings.namespace)
         if not wanted.claims:
-            return
+            return True
         claims = ", ".join(wanted.claims)
         if not place.retain:
             for name in wanted.claims:
@@ -227,15 +233,19 @@ class DatalayerReconciler:
                 Reason.DELETING,
                 f"deletionPolicy is Delete: its data is removed, volume claims {claims}",
             )
-            return
+            return True
         for each in kept_sizes(wanted.objects, self._volumes(place.namespace, place.datalayer, ctx)):
             # Without its owner a claim is not collected.
             if ctx.cache.get(each["kind"], place.namespace, each["metadata"]["name"]) and each["kind"] in _VOLUMES:
                 await ctx.apply(each)
+        # Those that the StatefulSet controller gave a claim it takes back some time later: too late, where the set goes now.
+        if any([await ctx.disown("PersistentVolumeClaim", place.namespace, name, _OWNERS) for name in wanted.claims]):
+            return False
         secrets = [each["metadata"]["name"] for each in wanted.secrets if "ownerReferences" not in each["metadata"]]
         also = f" and Secrets {', '.join(secrets)}" if secrets else ""
         message = f"deletionPolicy is Retain: volume claims {claims}{also} stay; a Datalayer of the same name finds them again"
         ctx.event(live, "Normal", "Retained", message)
+        return True
 
 
 def _sources(namespace: str, name: str, ctx: Context) -> list[str]:
@@ -247,5 +257,7 @@ def _sources(namespace: str, name: str, ctx: Context) -> list[str]:
     return [each["secretRef"]["name"] for each in given if each]
 
 
+_OWNERS = ("Datalayer", "StatefulSet", "Pod")
+"""With what a volume claim of ours may be collected."""
 _VOLUMES = ("StatefulSet", "PersistentVolumeClaim")
 _PAUSED = f'the annotation {labels.PAUSED} is "true": it is left as it is; take the annotation away to go on'
