@@ -28,7 +28,8 @@ class MongoServer(Server):
 
     def command(self) -> list[str]:
         folder = jars()
-        options = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+        # All that two workers keep at once is in its memory; with too little it collects garbage and answers nobody.
+        options = ("-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
         return [program("java"), *options, "-cp", f"{folder}/classes:{folder}/lib/*", "Serve", str(self.port)]
 
     def check(self) -> None:
