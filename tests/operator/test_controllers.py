@@ -382,6 +382,52 @@ def test_data_that_cannot_be_removed_is_left_behind_after_a_while_and_named(
     assert "Table 'gone'" in shop.event("gone", "LeftBehind")
 
 
+def job_pod(cluster: Cluster) -> None:
+    """A pod of the model's job, which ends when it is told to: only after its grace, as there is no kubelet."""
+    pod = {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": "adds-1", "labels": job(cluster)["spec"]["template"]["metadata"]["labels"],
+            "finalizers": ["example.org/still-writing"],
+        },
+        "spec": {"containers": [{"name": "job", "image": "x"}]},
+    }  # fmt: skip
+    cluster.apply(pod)
+    cluster.set_status("pod", "adds-1", {"phase": "Running"})
+
+
+def release(cluster: Cluster) -> None:
+    cluster.kubectl("patch", "pod", "adds-1", "--type=merge", "-p", json.dumps({"metadata": {"finalizers": None}}))
+    cluster.kubectl("delete", "pod", "adds-1", "--grace-period=0", "--force", "--ignore-not-found")
+
+
+def test_a_model_is_removed_from_its_datalayer_only_when_the_pods_of_its_jobs_have_ended(shop: Cluster) -> None:
+    shop.of("shop").work["adds"] = dict(WORK)
+    shop.apply(model(deletionPolicy="Delete"))
+    job_pod(shop)
+    shop.delete("model", "adds")
+    assert "adds-1" in shop.reason("model", "adds", "Deleting")
+    shop.gone("job", shop.get("model", "adds")["status"]["job"])
+    shop.kubectl("delete", "pod", "adds-1", "--wait=false")
+    assert shop.of("shop").deleted == []
+    release(shop)
+    shop.gone("model", "adds", 10)
+    assert shop.of("shop").deleted == [("Model/adds", "Delete")]
+
+
+def test_a_pod_that_never_ends_does_not_keep_a_model_for_ever(shop: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("superduper_operator.kinds.model.controller.ENDED_SECONDS", 4)
+    shop.of("shop").work["adds"] = dict(WORK)
+    shop.apply(model(deletionPolicy="Delete"))
+    job_pod(shop)
+    shop.delete("model", "adds")
+    shop.reason("model", "adds", "Deleting")
+    shop.gone("model", "adds", 15)
+    assert shop.of("shop").deleted == [("Model/adds", "Delete")]
+    assert "adds-1" in shop.event("adds", "LeftBehind")
+    release(shop)
+
+
 # KubeRay
 
 

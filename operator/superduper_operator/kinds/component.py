@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from superduper.api import references as api_references
 from superduper.api.v1alpha1 import Datalayer, DataType, Model, Reason, Table
 from superduper.api.v1alpha1.common import Code
 from superduper.errors import ManifestError
-from superduper_operator import labels, pods
+from superduper_operator import labels
 from superduper_operator.core.context import Context
 from superduper_operator.core.reconciler import Key, Result
 from superduper_operator.kinds import manifests, references
@@ -49,6 +49,8 @@ class ComponentReconciler(Generic[C]):
 
     def __init__(self, revisions: Revisions) -> None:
         self._revisions = revisions
+        self._silent: dict[str, float] = {}
+        """Since when a deletion waits for its server, by the object's uid; on the monotonic clock."""
 
     async def reconcile(self, key: Key, ctx: Context) -> Result:
         """Top-down; the first thing that is not as it should be is what the status says."""
@@ -102,6 +104,10 @@ class ComponentReconciler(Generic[C]):
     async def remove_children(self, live: Manifest, ctx: Context) -> None:
         """Stop what works for the object."""
 
+    def lingering(self, live: Manifest, ctx: Context) -> Sequence[str]:
+        """Pods that were stopped and may still write for the object. They are waited for, and never without end."""
+        return ()
+
     async def write(self, live: Manifest, ctx: Context, status: Manifest) -> None:
         """Status and event, in the same words."""
         old, new = manifests.condition(live.get("status") or {}), manifests.condition(status)
@@ -151,10 +157,16 @@ class ComponentReconciler(Generic[C]):
         await self.remove_children(live, ctx)
         policy: Policy = "Delete" if live["spec"].get("deletionPolicy") == "Delete" else "Retain"
         if ctx.cache.get("Datalayer", key.namespace, _datalayer(live)) is not None and not self._is_second(live, ctx):
+            writing = self.lingering(live, ctx)
+            if writing:
+                # What they write after the server has forgotten the object would stay.
+                message = f"it waits for pods that were told to stop: {', '.join(writing)}"
+                return await self._stop(live, ctx, Stop("Reconciling", Reason.DELETING, message, 2.0))
             try:
                 await self._client(live, ctx).delete(key.kind, key.name, policy)
             except Refused as error:
                 if error.code == "InUse":
+                    self._silent.pop(live["metadata"]["uid"], None)
                     return await self._stop(live, ctx, Stop("Reconciling", Reason.IN_USE, error.message, SOON))
                 if self._waits(live, policy):
                     return await self._stop(live, ctx, Stop("Reconciling", Reason.DELETING, error.message, SOON))
@@ -164,6 +176,7 @@ class ComponentReconciler(Generic[C]):
                     return await self._stop(live, ctx, Stop("Reconciling", Reason.DELETING, str(error), SOON))
                 self._left(live, policy, str(error), ctx)
         await ctx.remove_finalizer(live)
+        self._silent.pop(live["metadata"]["uid"], None)
         self._revisions.forget(key.namespace, _datalayer(live), f"{key.kind}/{key.name}")
         return Result()
 
@@ -173,9 +186,8 @@ class ComponentReconciler(Generic[C]):
         return references.first_of(live, others) is not None
 
     def _waits(self, live: Manifest, policy: Policy) -> bool:
-        since = pods.moment(live["metadata"]["deletionTimestamp"])
-        waited = (datetime.now(UTC) - since).total_seconds() if since is not None else 0.0
-        return policy == "Delete" and waited < LETS_GO_SECONDS
+        now = time.monotonic()
+        return policy == "Delete" and now - self._silent.setdefault(live["metadata"]["uid"], now) < LETS_GO_SECONDS
 
     def _left(self, live: Manifest, policy: Policy, why: str, ctx: Context) -> None:
         what = f"{live['kind']} {references.identifier(live)!r}"

@@ -26,6 +26,9 @@ from superduper_operator.stores.connections import EMBEDDED, resolve
 LOST_SECONDS = 60
 """A pod that is still there so long after it should have ended is on a node that does not answer."""
 
+ENDED_SECONDS = 120
+"""For so long a deletion waits for pods, also for such as nobody stops: their 30 s of grace, and LOST_SECONDS after it."""
+
 
 class ModelReconciler(ComponentReconciler[Model]):
     """One instance serves all Models."""
@@ -61,6 +64,17 @@ class ModelReconciler(ComponentReconciler[Model]):
             if not job.observation.over:
                 await ctx.delete(job.live["kind"], live["metadata"]["namespace"], job.name)
 
+    def lingering(self, live: Manifest, ctx: Context) -> Sequence[str]:
+        """Pods of stopped jobs, for as long as the deletion may wait for them."""
+        since = pods.moment(live["metadata"].get("deletionTimestamp"))
+        late = since is not None and (datetime.now(UTC) - since).total_seconds() > ENDED_SECONDS
+        over = [job for job in self._jobs(live, ctx) if job.observation.over]
+        found = _lingering(live, over, ctx)
+        if found and late:
+            message = f"it is removed while pods of its jobs do not end: {', '.join(found)}; what they write may stay"
+            ctx.event(live, "Warning", "LeftBehind", message)
+        return () if late else found
+
     async def _by_job(
         self, live: Manifest, resource: Model, answer: Answer, work: Work, jobs: Sequence[Seen], ctx: Context
     ) -> Result:
@@ -78,7 +92,7 @@ class ModelReconciler(ComponentReconciler[Model]):
             order = replace(order, kuberay=self._can(order.place.namespace))
         template = _template(KINDS[kind].desired(order))
         step = next_step(work, template, jobs, datetime.now(UTC))
-        if step.do == "start" and _lingers(live, jobs, ctx):
+        if step.do == "start" and _lingering(live, jobs, ctx):
             # The pod of a job that was stopped may still be writing.
             step = Step("wait", seconds=2.0)
         job = jobs[-1] if jobs else None
@@ -154,16 +168,16 @@ def _seen(live: Manifest, ctx: Context) -> Iterator[Seen]:
                 yield Seen(each, found.observe(each, own, now))
 
 
-def _lingers(live: Manifest, jobs: Sequence[Seen], ctx: Context) -> bool:
-    """Whether a pod of a job that is gone still runs. One on a node that is lost is not waited for without end."""
-    now, known = datetime.now(UTC), {job.name for job in jobs}
+def _lingering(live: Manifest, jobs: Sequence[Seen], ctx: Context) -> list[str]:
+    """Pods that still run, of other jobs than these. One on a node that is lost is not waited for without end."""
+    now, known, found = datetime.now(UTC), {job.name for job in jobs}, []
     for pod in ctx.cache.list("Pod", live["metadata"]["namespace"], {labels.MODEL: live["metadata"]["name"]}):
         gone = pods.moment(pod["metadata"].get("deletionTimestamp"))
         lost = gone is not None and (now - gone).total_seconds() > LOST_SECONDS
         alive = (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
         if alive and not lost and pod["metadata"]["labels"].get(labels.JOB) not in known:
-            return True
-    return False
+            found.append(pod["metadata"]["name"])
+    return found
 
 
 def _template(manifest: Manifest) -> str:
