@@ -158,26 +158,34 @@ class Engine:
             self._metrics.reconciled(key.kind, result, time.monotonic() - began)
 
     async def _failed(self, key: Key, error: Exception) -> None:
-        """Say it in the log, in an event and in the conditions, in the same words; then have it tried again."""
-        reason, message = explain(error)
+        """Say it in the log, in an event and in the conditions, in the same words; then have it tried again.
+
+        Whatever goes wrong in saying it ends nothing: one odd object is no reason to leave all others alone.
+        """
         wait = error.retry_after if isinstance(error, ApiError) and error.retry_after else 0.0
+        try:
+            await self._say(key, error)
+        except (ApiError, TimeoutError) as second:
+            log.warning("%s: its status could not be written: %s", key, second, extra={"object": str(key)})
+        except Exception:
+            log.exception("%s: its status could not be written", key, extra={"object": str(key)})
+        finally:
+            wait = self._queue.failed(key, at_least=wait)
+            log.debug("%s is tried again in %.1f s", key, wait)
+
+    async def _say(self, key: Key, error: Exception) -> None:
+        reason, message = explain(error)
         failures = self._queue.schedule.failures(key) + 1
         quiet = isinstance(error, Conflict | Unavailable) and failures < QUIET_FAILURES
         if isinstance(error, ApiError | TimeoutError):
             log.log(logging.INFO if quiet else logging.WARNING, "%s: %s", key, message, extra={"object": str(key)})
         else:
             log.error("%s: %s", key, message, exc_info=error, extra={"object": str(key)})
-        try:
-            obj = self._cache.get(key.kind, key.namespace, key.name)
-            if obj is not None and not quiet:
-                self._context.event(obj, "Warning", reason.value, message)
-                async with asyncio.timeout(self._settings.request_timeout):
-                    await self._context.write_status(obj, failed_status(obj, reason, message))
-        except (ApiError, TimeoutError) as second:
-            log.warning("%s: its status could not be written: %s", key, second)
-        finally:
-            wait = self._queue.failed(key, at_least=wait)
-            log.debug("%s is tried again in %.1f s", key, wait)
+        obj = self._cache.get(key.kind, key.namespace, key.name)
+        if obj is not None and not quiet:
+            self._context.event(obj, "Warning", reason.value, message)
+            async with asyncio.timeout(self._settings.request_timeout):
+                await self._context.write_status(obj, failed_status(obj, reason, message))
 
     async def _resync(self) -> None:
         """Everything is looked at again now and then, spread over the time; so is whether KubeRay came or went."""

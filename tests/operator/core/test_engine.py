@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from typing import Any
 
 import pytest
 
 from superduper_operator.core.api import Api
+from superduper_operator.core.live import LiveContext
 from tests.operator.core.harness import api, condition, eventually, operator, probe, versions
 from tests.operator.core.mirror import Manifest, Mirror, ModelMirror, datalayer, deployment, service
 from tests.servers.apiserver import ApiServer
@@ -162,6 +164,36 @@ def test_an_error_is_said_in_the_condition_and_in_an_event_in_the_same_words_and
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("broken", ["write_status", "event"])
+def test_a_failure_that_cannot_be_said_either_ends_nothing(
+    namespace: str, broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    right = getattr(LiveContext, broken)
+
+    def wrong(self: LiveContext, obj: Manifest, *given: Any) -> Any:
+        if obj["metadata"]["name"] == "odd":
+            raise KeyError("an odd status")
+        return right(self, obj, *given)
+
+    monkeypatch.setattr(LiveContext, broken, wrong)
+
+    async def run() -> None:
+        mirror = Mirror()
+        async with api() as kube, operator(namespace, mirror):
+            await kube.create(datalayer(namespace, "odd", fail="raise"))
+
+            async def tried_again() -> bool:
+                return [key.name for key in mirror.runs].count("odd") > 1
+
+            await eventually(tried_again)
+            await kube.create(datalayer(namespace, "even"))
+            await eventually(lambda: is_ready(kube, namespace, "even"))
+
+    asyncio.run(run())
+    assert "odd: its status could not be written" in caplog.text
+    assert "an odd status" in caplog.text
+
+
 def test_a_child_that_belongs_to_somebody_else_is_not_taken_over(namespace: str) -> None:
     async def run() -> None:
         async with api() as kube, operator(namespace, Mirror()):
@@ -196,7 +228,11 @@ def test_one_that_hangs_is_ended_at_its_deadline_and_delays_nobody(namespace: st
                 return condition(await kube.get("Datalayer", namespace, "slow")).get("message")
 
             assert await eventually(late, deadline=10) == "it was not done within 1.5 s"
-            assert 'reconciles_total{kind="Datalayer",result="timeout"}' in manager.metrics.page().decode()
+
+            async def counted() -> bool:
+                return 'reconciles_total{kind="Datalayer",result="timeout"}' in manager.metrics.page().decode()
+
+            await eventually(counted, deadline=5)
             assert (await probe(manager.port, "/healthz"))[0] == 200
 
     asyncio.run(run())
