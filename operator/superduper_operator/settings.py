@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     pod_labels: dict[str, str] = Field(default={})
     """Labels put on every pod that the operator makes."""
     network_policies: bool = True
-    """Whether servers and stores get NetworkPolicies."""
+    """Whether servers, stores and jobs get NetworkPolicies."""
 
     @field_validator("namespaces", "image_pull_secrets", mode="before")
     @classmethod

@@ -93,7 +93,7 @@ def test_a_datalayer_gets_its_children_and_says_where_its_server_is(cluster: Clu
     for kind, names in {
         "deployment": ["shop-server"], "statefulset": ["shop-postgres", "shop-s3"],
         "service": ["shop-server", "shop-postgres", "shop-s3"], "secret": ["shop-token", "shop-postgres", "shop-s3"],
-        "networkpolicy": ["shop-server", "shop-postgres", "shop-s3"],
+        "networkpolicy": ["shop-server", "shop-job", "shop-postgres", "shop-s3"],
     }.items():  # fmt: skip
         for name in names:
             cluster.get(kind, name)

@@ -94,6 +94,37 @@ def test_every_pod_is_restricted_and_has_no_access_to_the_api(pod: Manifest) -> 
         assert "emptyDir" not in volume or volume["emptyDir"]["sizeLimit"]
 
 
+@pytest.mark.parametrize("name", JOBS)
+def test_every_pod_of_a_job_is_closed_to_all_but_its_own_and_kuberay(name: str) -> None:
+    """The whole of a Ray cluster can be used by whoever reaches it, where it has no token."""
+    kind, given = JOBS[name]
+    policies = [each for each in built("postgres-s3").objects if each["kind"] == "NetworkPolicy"]
+    [policy] = [each for each in policies if each["metadata"]["name"] == "digits-job"]
+    selected = policy["spec"]["podSelector"]["matchLabels"].items()
+    templates = list(pod_templates(KINDS[kind].desired(given)))
+    assert templates
+    assert all(selected <= each["metadata"]["labels"].items() for each in templates)
+    own, kuberay = policy["spec"]["ingress"]
+    assert own == {"from": [{"podSelector": {"matchLabels": dict(selected)}}]}
+    assert [each["port"] for each in kuberay["ports"]] == [8265]
+    # KubeRay gives the pods of every Ray cluster, anybody's, the name `kuberay`.
+    anybodys = {"app.kubernetes.io/name": "kuberay", "app.kubernetes.io/created-by": "kuberay-operator"}.items()
+    assert not any(each["podSelector"]["matchLabels"].items() <= anybodys for each in kuberay["from"])
+    assert "egress" not in policy["spec"]
+
+
+def pod_templates(manifest: Any) -> Iterator[Manifest]:
+    """All that pods are made from."""
+    if isinstance(manifest, dict):
+        if "containers" in manifest.get("spec", {}):
+            yield manifest
+        for value in manifest.values():
+            yield from pod_templates(value)
+    elif isinstance(manifest, list):
+        for value in manifest:
+            yield from pod_templates(value)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_no_object_that_is_applied_holds_a_derived_secret(name: str) -> None:
     assert "derived-" not in str(built(name).objects)

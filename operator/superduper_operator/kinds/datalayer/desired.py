@@ -26,7 +26,14 @@ from superduper_operator.stores import base
 from superduper_operator.stores.base import DATA, Place
 from superduper_operator.stores.connections import HOME, Connections, resolve
 
-SERVER = "server"
+SERVER, JOB = "server", "job"
+KUBERAY = (
+    {labels.NAME: "kuberay-operator"},
+    {labels.NAME: "kuberay", labels.COMPONENT: "kuberay-operator"},
+)
+"""Labels of KubeRay's operator: by its chart, and by its kustomization, whose name every Ray cluster's pods carry too."""
+DASHBOARD = 8265
+"""Port at which KubeRay asks Ray's head how a job is, and hands it in."""
 GRACE_SECONDS = 60
 """A server finishes what it has begun, or refuses it, within this time."""
 
@@ -67,6 +74,7 @@ def desired(
         _service(datalayer, place, name),
         _deployment(datalayer, place, name, template, volume=connections.volume),
         _network_policy(place, name, operator_namespace),
+        _job_policy(place),
     ]
     if not place.defaults.network_policies:
         objects = [each for each in objects if each["kind"] != "NetworkPolicy"]
@@ -199,6 +207,25 @@ def _network_policy(place: Place, name: str, operator_namespace: str) -> Manifes
             "ingress": [
                 {"ports": [{"port": PLAIN, "protocol": "TCP"}]},
                 {"from": [operator], "ports": [{"port": INSIDE, "protocol": "TCP"}]},
+            ],
+        },
+    }
+
+
+def _job_policy(place: Place) -> Manifest:
+    """Whoever reaches the head of a Ray cluster without a token runs code on it, and older KubeRays give it none."""
+    jobs = {"podSelector": {"matchLabels": place.labels(JOB)}}
+    kuberay = [{"namespaceSelector": {}, "podSelector": {"matchLabels": dict(each)}} for each in KUBERAY]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": place.meta(place.name(JOB), JOB),
+        "spec": {
+            "podSelector": {"matchLabels": place.labels(JOB)},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"from": [jobs]},
+                {"from": kuberay, "ports": [{"port": DASHBOARD, "protocol": "TCP"}]},
             ],
         },
     }
