@@ -26,6 +26,7 @@ from superduper.errors import MissingExtra
 @click.option("--max-rows", type=click.IntRange(1), help="Of an answer that is not streamed; default: 10000.")
 @click.option("--max-answer", metavar="SIZE", help="Of an answer that is not streamed; default: 64MiB.")
 @click.option("--max-requests", type=click.IntRange(1), help="At a time; default: 256.")
+@click.option("--max-held", metavar="SIZE", help="Of requests held in memory, all together; default: 384MiB.")
 @click.option("--drain-seconds", type=click.FloatRange(0), help="For requests to end at SIGTERM; default: 30.")
 @click.option("--insecure", is_flag=True, help="Ask for no token; only with --host 127.0.0.1.")
 @click.pass_obj

@@ -34,6 +34,11 @@ class Answers:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._size = 0
 
+    def begun(self, request: str | None) -> asyncio.Future[Response] | None:
+        """The answer to the request of that number, if it was begun here, done or not."""
+        known = self._kept.get(request) if request is not None else None
+        return None if known is None else known.done
+
     async def once(
         self, request: str | None, before: str | None, what: str, do: Callable[[], Awaitable[Response]]
     ) -> Response:

@@ -24,9 +24,13 @@ def create_app(state: State) -> FastAPI:
     app.include_router(health.router)
     for part in (objects_routes, rows_routes, models_routes, artifacts_routes):
         app.include_router(part.router)
-    app.include_router(seams.router(datalayer, lambda part, _: _changed(state, part)))
+    app.include_router(seams.router(datalayer, lambda part, _: _changed(state, part), _limits(state)))
     app.add_middleware(Gate, state=state)
     return app
+
+
+def _limits(state: State) -> seams.Limits:
+    return seams.Limits(state.budget, 2 * state.settings.streams)
 
 
 def _changed(state: State, part: str) -> None:

@@ -94,7 +94,7 @@ STREAMS: dict[str, dict[str, Call]] = {
 """What gives many items, one frame after the other."""
 
 
-def arguments(known: Call, body: bytes, what: str) -> tuple[list[Any], dict[str, Any]]:
+def arguments(known: Call, body: bytes | bytearray, what: str) -> tuple[list[Any], dict[str, Any]]:
     """What a call is made with. Raises QueryError where that is nothing the method takes."""
     said = wire.loads(body)
     if not isinstance(said, list) or len(said) != 2 or not isinstance(said[0], list) or not isinstance(said[1], dict):

@@ -21,7 +21,14 @@ log = logging.getLogger("superduper.server")
 
 RETRY_SECONDS = "2"
 _FIELD = re.compile(r"^([A-Za-z][\w-]*(?:\.[\w-]+|\[\d+\])*): ")
-_CODES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 413: "TooLarge", 415: "UnsupportedMediaType"}
+_CODES = {
+    400: "BadRequest",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    413: "TooLarge",
+    415: "UnsupportedMediaType",
+    503: "Busy",
+}
 
 
 def body(code: str, message: str, field: str | None = None, **more: Any) -> dict[str, Any]:

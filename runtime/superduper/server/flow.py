@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
 AHEAD = 2
@@ -75,6 +78,28 @@ class Produced(Generic[T]):
         """Let the thread come to its end; what is not taken is thrown away."""
         self._stopped.set()
         self._room.release()
+
+
+class Flowing(StreamingResponse):
+    """An answer in pieces. ``ended`` is awaited once it is over, also where its reader was gone before it began."""
+
+    def __init__(
+        self,
+        pieces: AsyncIterator[bytes],
+        ended: Callable[[], Awaitable[None]],
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+    ) -> None:
+        super().__init__(pieces, status, headers, media_type)
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A generator that was never begun does not run what stands in its ``finally``.
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._ended()
 
 
 class Body:

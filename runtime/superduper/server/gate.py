@@ -6,10 +6,12 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from superduper.server import failures
 from superduper.server.access import OPEN, Busy, Draining, TooLarge, Unauthorized, check_token
+from superduper.server.budget import Held
 from superduper.server.streams import BrokenOff
 
 if TYPE_CHECKING:
@@ -45,12 +47,13 @@ class Gate:
             await send(message)
 
         counted = scope["path"] not in OPEN
+        held = self.state.budget.hold()
         try:
             if counted:
-                self._let_in(scope)
+                self._let_in(scope, held)
                 self.state.begun()
             try:
-                await self.app(scope, self._bounded(scope, receive), told)
+                await self.app(scope, self._bounded(scope, receive, held), told)
             finally:
                 if counted:
                     self.state.ended()
@@ -60,9 +63,10 @@ class Gate:
         except (Unauthorized, Draining, TooLarge) as error:
             await failures.answer(error)(scope, receive, told)
         finally:
+            held.free()
             self.state.metrics.request(scope, status, time.monotonic() - started)
 
-    def _let_in(self, scope: Scope) -> None:
+    def _let_in(self, scope: Scope, held: Held) -> None:
         headers = dict(scope["headers"])
         check_token(headers.get(b"authorization", b"").decode("latin-1"), self.state.token)
         if self.state.draining and scope["method"] not in READS:
@@ -70,10 +74,12 @@ class Gate:
         if self.state.active >= self.state.settings.max_requests:
             raise Busy(f"{self.state.active} requests are being answered, and no more are taken; try again")
         length = headers.get(b"content-length", b"0")
-        if not STREAMED.match(scope["path"]) and length.isdigit() and int(length) > self.state.settings.max_body:
-            raise self._too_large()
+        if not STREAMED.match(scope["path"]) and length.isdigit():
+            if int(length) > self.state.settings.max_body:
+                raise self._too_large()
+            held.grow(int(length))
 
-    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+    def _bounded(self, scope: Scope, receive: Receive, held: Held) -> Receive:
         """What arrives, counted; JSON is refused once it is too much."""
         limit = None if STREAMED.match(scope["path"]) else int(self.state.settings.max_body)
         seen = 0
@@ -85,11 +91,15 @@ class Gate:
                 size = len(message.get("body", b""))
                 self.state.metrics.received.inc(size)
                 seen += size
-                if limit is not None and seen > limit:
-                    # FastAPI takes any other error for one of the body's form.
-                    from starlette.exceptions import HTTPException
-
+                if limit is None:
+                    return message
+                # FastAPI takes any other error for one of the body's form.
+                if seen > limit:
                     raise HTTPException(413, str(self._too_large()))
+                try:
+                    held.grow(seen)
+                except Busy as error:
+                    raise HTTPException(503, str(error)) from error
             return message
 
         return read

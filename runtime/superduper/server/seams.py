@@ -11,11 +11,12 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
 from superduper import wire
@@ -23,11 +24,13 @@ from superduper.artifacts.seam import ArtifactStore
 from superduper.backends.base.metadata import ComponentKey
 from superduper.backends.http import records
 from superduper.datalayer import Datalayer
-from superduper.errors import QueryError, StoreError, SuperduperError, Unreachable
-from superduper.server import running
+from superduper.errors import QueryError, StoreError, SuperduperError
+from superduper.server import failures, running
+from superduper.server.access import Busy
 from superduper.server.answers import Answers
-from superduper.server.calls import CALLS, STREAMS, arguments
-from superduper.server.flow import Body, Produced
+from superduper.server.budget import ROW, Budget, Held
+from superduper.server.calls import CALLS, STREAMS, Call, arguments
+from superduper.server.flow import Body, Flowing, Produced
 from superduper.uris import without_password
 
 ALIVE_SECONDS = 5.0
@@ -46,19 +49,29 @@ Access = Callable[..., Awaitable[Datalayer]]
 """A dependency that lets in who may, and gives the datalayer; it does not block."""
 
 
-def router(access: Access, changed: Callable[[str, str], None] | None = None) -> APIRouter:
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How much goes on at a time: bytes of arguments that are held, and results and objects that are streamed."""
+
+    budget: Budget = dataclasses.field(default_factory=Budget)
+    streams: int = 2 * WORKERS
+
+
+def router(
+    access: Access, changed: Callable[[str, str], None] | None = None, limits: Limits | None = None
+) -> APIRouter:
     """The routes. ``changed`` is told part and method of each write that was done."""
-    return _Seams(access, changed).router
+    return _Seams(access, changed, limits or Limits()).router
 
 
 class _Seams:
-    def __init__(self, access: Access, changed: Callable[[str, str], None] | None) -> None:
+    def __init__(self, access: Access, changed: Callable[[str, str], None] | None, limits: Limits) -> None:
         self.router = APIRouter(include_in_schema=False)
         self.answers = Answers()
-        self.changed = changed
+        self.changed, self.limits = changed, limits
         self.calls = ThreadPoolExecutor(WORKERS, "seams-call")
         # Apart from the calls: a reader may hold many streams open while it asks for more.
-        self.streams = ThreadPoolExecutor(2 * WORKERS, "seams-stream")
+        self.streams = ThreadPoolExecutor(limits.streams, "seams-stream")
         self.open_streams = 0
         self._add_routes(access)
 
@@ -89,6 +102,8 @@ class _Seams:
             answer: Response = await do()
         except (SuperduperError, KeyError) as error:
             answer = self._refusal(error)
+        except Busy as error:
+            answer = failures.answer(error)
         except ClientDisconnect:
             # It broke off before it was whole, or was given up: nothing of it is kept, and nobody may be left to be told.
             answer = self._refusal(StoreError("the body broke off before its end, and nothing of it was stored"))
@@ -115,60 +130,91 @@ class _Seams:
         known = CALLS.get(part, {}).get(method) or STREAMS.get(part, {}).get(method)
         if known is None:
             raise QueryError(f"{part}/{method} is nothing that can be called here")
-        args, kwargs = arguments(known, await _whole(request), f"{part}/{method}")
-        if method in STREAMS.get(part, {}):
-            return await self._stream(partial(_items, db, part, method, args, kwargs))
-        run = partial(_run, db, part, method, args, kwargs)
-        if known.reads:
-            return await self._result(run)
-        return await self._once(request, f"{part}/{method}", partial(self._written, part, method, run))
+        what = f"{part}/{method}"
+        if begun := self.answers.begun(request.headers.get("superduper-request")):
+            # What it is called with is held already, for the first time that it was sent.
+            async for _ in request.stream():
+                continue
+            return await asyncio.shield(begun)
+        with ExitStack() as ends:
+            held = ends.enter_context(self.limits.budget.hold())
+            args, kwargs = await self._arguments(request, held, known, what)
+            if method in STREAMS.get(part, {}):
+                return await self._stream(partial(_items, db, part, method, args, kwargs), ends)
+            run = partial(_run, db, part, method, args, kwargs)
+            if known.reads:
+                return await self._alive(Produced(lambda: iter([run()]), self.calls), ends.pop_all(), single=True)
+            return await self._once(request, what, partial(self._written, part, method, run, ends))
 
-    async def _written(self, part: str, method: str, run: Callable[[], Any]) -> Response:
+    async def _arguments(
+        self, request: Request, held: Held, known: Call, what: str
+    ) -> tuple[list[Any], dict[str, Any]]:
+        body = await self._whole(request, held)
+        args, kwargs = arguments(known, body, what)
+        held.grow(len(body) + ROW * sum(len(arg) for arg in args if isinstance(arg, (list, dict))))
+        return args, kwargs
+
+    async def _whole(self, request: Request, held: Held) -> bytearray:
+        """The body, if it is not too large. What it will hold is asked for first, so that no half of it waits for room."""
+        limit = min(CALL_BYTES, self.limits.budget.limit)
+        length = request.headers.get("content-length", "0")
+        body = bytearray()
+        if length.isdigit() and int(length) <= limit:
+            held.grow(int(length))
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise StoreError(
+                    f"rows of one call have at most {limit >> 20} MiB here; add fewer at once, and keep large values as artifacts"
+                )
+            held.grow(len(body))
+        return body
+
+    async def _written(self, part: str, method: str, run: Callable[[], Any], ends: ExitStack) -> Response:
         """Done to the end, whoever still listens."""
-        try:
-            value = await asyncio.get_running_loop().run_in_executor(self.calls, run)
-        except (SuperduperError, KeyError) as error:
-            return self._refusal(error)
+        with ends.pop_all():
+            try:
+                value = await asyncio.get_running_loop().run_in_executor(self.calls, run)
+            except (SuperduperError, KeyError) as error:
+                return self._refusal(error)
         if self.changed is not None:
             self.changed(part, method)
         return self._value(value)
 
-    async def _result(self, run: Callable[[], Any]) -> Response:
-        return await self._alive(Produced(lambda: iter([run()]), self.calls), single=True)
+    async def _stream(self, items: Callable[[], Iterable[Any]], ends: ExitStack) -> Response:
+        self._stream_begun(ends)
+        return await self._alive(Produced(lambda: iter(items()), self.streams), ends.pop_all(), single=False)
 
-    async def _stream(self, items: Callable[[], Iterable[Any]]) -> Response:
-        if self.open_streams >= 2 * WORKERS:
-            raise Unreachable(
-                f"{self.open_streams} results are being read at once, and no more are opened; read them to the end"
+    def _stream_begun(self, ends: ExitStack) -> None:
+        """A thread is taken until ``ends`` closes. Raises Busy where none is left: to wait for one would be silence."""
+        if self.open_streams >= self.limits.streams:
+            raise Busy(
+                f"{self.open_streams} results and objects are being read and written at once, and no more are opened; read "
+                "them to the end"
             )
         self.open_streams += 1
-        return await self._alive(Produced(lambda: iter(items()), self.streams), single=False)
+        ends.callback(self._stream_ended)
 
-    async def _alive(self, produced: Produced[Any], *, single: bool) -> Response:
+    def _stream_ended(self) -> None:
+        self.open_streams -= 1
+
+    async def _alive(self, produced: Produced[Any], ends: ExitStack, *, single: bool) -> Response:
         """The only item as it is, where it comes soon; else frames, with signs of life between them."""
         try:
             if await produced.ready(ALIVE_SECONDS):
                 more, item = await produced.take()
                 if single:
-                    await self._close(produced, single)
+                    await _close(produced, ends)
                     return self._value(item)
-                begun = [item] if more else []
-                frames = self._frames(produced, begun, ended=not more, single=single)
+                frames = self._frames(produced, [item] if more else [], ended=not more)
             else:
-                frames = self._frames(produced, [], ended=False, single=single)
+                frames = self._frames(produced, [], ended=False)
         except BaseException:
-            await self._close(produced, single)
+            await _close(produced, ends)
             raise
-        return StreamingResponse(frames, media_type=wire.STREAM_TYPE)
+        return Flowing(frames, partial(_close, produced, ends), media_type=wire.STREAM_TYPE)
 
-    async def _close(self, produced: Produced[Any], single: bool) -> None:
-        if not single:
-            self.open_streams -= 1
-        await produced.close()
-
-    async def _frames(
-        self, produced: Produced[Any], begun: list[Any], *, ended: bool, single: bool
-    ) -> AsyncGenerator[bytes, None]:
+    async def _frames(self, produced: Produced[Any], begun: list[Any], *, ended: bool) -> AsyncGenerator[bytes, None]:
         try:
             for item in begun:
                 yield wire.frame(wire.ITEM, wire.dumps(item))
@@ -183,8 +229,6 @@ class _Seams:
             yield wire.frame(wire.END)
         except (SuperduperError, KeyError) as error:
             yield wire.frame(wire.ERROR, wire.dumps(wire.error_to(error))) + wire.frame(wire.END)
-        finally:
-            await self._close(produced, single)
 
     # Objects
 
@@ -207,17 +251,22 @@ class _Seams:
         if length is not None:
             headers["content-range"] = f"bytes {start}-{end - 1}/{info.size}"
         headers["content-length"] = str(end - start)
-        produced: Produced[bytes] = Produced(partial(_pieces, store, key, start + len(first), end), self.streams)
-        return StreamingResponse(_bytes(produced, first), status, headers, media_type="application/octet-stream")
+        with ExitStack() as ends:
+            self._stream_begun(ends)
+            produced: Produced[bytes] = Produced(partial(_pieces, store, key, start + len(first), end), self.streams)
+            ended = partial(_close, produced, ends.pop_all())
+        return Flowing(_bytes(produced, [first]), ended, status, headers, "application/octet-stream")
 
     async def _write(self, db: Datalayer, key: str, body: Body, overwrite: bool) -> Response:
-        try:
-            new = await asyncio.get_running_loop().run_in_executor(
-                self.streams, lambda: db.artifact_store.put(key, body, overwrite=overwrite)
-            )
-            await body.drain()
-        except (SuperduperError, KeyError) as error:
-            return self._refusal(error)
+        with ExitStack() as ends:
+            self._stream_begun(ends)
+            try:
+                new = await asyncio.get_running_loop().run_in_executor(
+                    self.streams, lambda: db.artifact_store.put(key, body, overwrite=overwrite)
+                )
+                await body.drain()
+            except (SuperduperError, KeyError) as error:
+                return self._refusal(error)
         return self._value(new)
 
 
@@ -236,16 +285,9 @@ def greeting(db: Datalayer) -> dict[str, Any]:
     }
 
 
-async def _whole(request: Request) -> bytes:
-    """The body, if it is not too large."""
-    held = bytearray()
-    async for chunk in request.stream():
-        held += chunk
-        if len(held) > CALL_BYTES:
-            raise StoreError(
-                f"rows of one call have at most {CALL_BYTES >> 20} MiB here; add fewer at once, and keep large values as artifacts"
-            )
-    return bytes(held)
+async def _close(produced: Produced[Any], ends: ExitStack) -> None:
+    ends.close()
+    await produced.close()
 
 
 def _run(db: Datalayer, part: str, method: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -338,13 +380,11 @@ def _pieces(store: Any, key: str, start: int, end: int) -> Iterator[bytes]:
         yield piece
 
 
-async def _bytes(produced: Produced[bytes], first: bytes) -> AsyncGenerator[bytes, None]:
-    try:
-        yield first
-        while True:
-            more, piece = await produced.take()
-            if not more or piece is None:
-                return
-            yield piece
-    finally:
-        await produced.close()
+async def _bytes(produced: Produced[bytes], first: list[bytes]) -> AsyncGenerator[bytes, None]:
+    # Out of the list, so that nothing keeps it while the rest is read.
+    yield first.pop()
+    while True:
+        more, piece = await produced.take()
+        if not more or piece is None:
+            return
+        yield piece

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from superduper.config import SERVER_PREFIX
 from superduper.errors import ConfigError, nearest
+from superduper.server import budget
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Bytes = Annotated[ByteSize, Field(gt=0)]
@@ -43,10 +44,12 @@ class ServerSettings(BaseSettings):
     """Bytes of an answer that is not streamed."""
     max_requests: Number = 256
     """Requests at a time; more are refused with 503."""
+    max_held: Bytes = ByteSize(budget.LIMIT)
+    """Bytes of requests that are held in memory at a time, all together; more are refused with 503."""
     threads: Number = 24
     """Threads in which requests speak to databases and stores."""
     streams: Number = 64
-    """Rows and artifacts that are streamed at a time, each in a thread."""
+    """Rows and artifacts that are streamed at a time, each in a thread; twice as many of what Python clients read."""
     background: Number = 2
     """Tables filled and models run at a time, in the background."""
     scan_seconds: Annotated[float, Field(gt=0)] = 3
@@ -69,6 +72,10 @@ class ServerSettings(BaseSettings):
         for path in (self.tls_cert, self.tls_key):
             if path is not None and not path.is_file():
                 raise ConfigError(f"superduper serve: {path}: there is no such file")
+        if self.max_held < self.max_body:
+            raise ConfigError(
+                "superduper serve: --max-held is less than --max-body, so that the largest requests never fit"
+            )
         if token:
             return
         if not self.insecure:

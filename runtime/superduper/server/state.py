@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from superduper.config import CFG
 from superduper.server.access import Busy
 from superduper.server.background import Background
+from superduper.server.budget import Budget
 from superduper.server.connection import Connection
 from superduper.server.metrics import Metrics
 from superduper.server.objects import Objects
@@ -63,6 +64,7 @@ class State:
         self.settings, self.token = settings, token
         self.compute = CFG.compute
         self.metrics = Metrics()
+        self.budget = Budget(int(settings.max_held))
         self.threads = Threads(settings.threads, "superduper request")
         # Apart from the others: a reader may be slow, and holds its thread for as long.
         self.streams = ThreadPoolExecutor(settings.streams, "superduper stream")

@@ -6,13 +6,14 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from superduper.server import failures
-from superduper.server.flow import Body, Produced
+from superduper.server.flow import Body, Flowing, Produced
 
 if TYPE_CHECKING:
     from superduper.server.state import State
@@ -48,28 +49,25 @@ async def answer(
     if not more:
         await _close(server, produced)
         return Response(b"", status, headers, media_type)
-    pieces = _pieces(server, produced, first or b"", lines=media_type == NDJSON)
-    return StreamingResponse(pieces, status, headers, media_type)
+    pieces = _pieces(produced, first or b"", lines=media_type == NDJSON)
+    return Flowing(pieces, partial(_close, server, produced), status, headers, media_type)
 
 
-async def _pieces(server: State, produced: Produced[bytes], first: bytes, *, lines: bool) -> AsyncIterator[bytes]:
-    try:
-        yield first
-        while True:
-            try:
-                more, piece = await produced.take()
-            except Exception as error:
-                # The status is sent already: only a broken connection tells that this is not all.
-                log.warning("an answer broke off: %s: %s", type(error).__name__, error)
-                if lines:
-                    said: bytes = failures.answer(error).body  # type: ignore[assignment]
-                    yield b'{"$error":' + said + b"}\n"
-                raise BrokenOff from error
-            if not more:
-                return
-            yield piece or b""
-    finally:
-        await _close(server, produced)
+async def _pieces(produced: Produced[bytes], first: bytes, *, lines: bool) -> AsyncIterator[bytes]:
+    yield first
+    while True:
+        try:
+            more, piece = await produced.take()
+        except Exception as error:
+            # The status is sent already: only a broken connection tells that this is not all.
+            log.warning("an answer broke off: %s: %s", type(error).__name__, error)
+            if lines:
+                said: bytes = failures.answer(error).body  # type: ignore[assignment]
+                yield b'{"$error":' + said + b"}\n"
+            raise BrokenOff from error
+        if not more:
+            return
+        yield piece or b""
 
 
 async def _close(server: State, produced: Produced[Any]) -> None:

@@ -92,6 +92,7 @@ def test_on_this_machine_alone_it_may_start_without_a_token(serve: Serve) -> Non
         (["--tls-cert", "none.pem"], "given together"),
         (["--tls-cert", "none.pem", "--tls-key", "none.key"], "no such file"),
         (["--max-body", "many"], "max_body"),
+        (["--max-held", "1MiB"], "--max-held is less than --max-body"),
         (["--host", "256.1.1.1"], "256.1.1.1"),
     ],
 )
