@@ -139,6 +139,8 @@ REFUSED = [
                      id="ValidationFailed never mends itself"),
         pytest.param({"jobDeploymentStatus": "Failed", "reason": "DeadlineExceeded", "message": "too late"}, "Failed",
                      Reason.JOB_FAILED, False, id="a deadline is a failure"),
+        pytest.param({"jobDeploymentStatus": "Failed", "reason": "PreRunningDeadlineExceeded", "message": "too late"}, "Failed",
+                     Reason.UNSCHEDULABLE, False, id="one that never came to run had no room, as a rule"),
         pytest.param({"jobStatus": "RUNNING"}, "Running", None, False, id="it runs"),
         pytest.param({"jobDeploymentStatus": "Initializing"}, "Starting", None, False, id="it starts"),
         pytest.param({"jobDeploymentStatus": "Retrying"}, "Starting", None, False, id="Retrying is no end"),
@@ -220,6 +222,10 @@ OVER = Observation("Succeeded", ended=NOW - timedelta(seconds=3600))
                      id="a database that was away too long is asked again and again"),
         pytest.param([seen("a", failed(200, final=True, reason=Reason.UNREACHABLE), 40)], "wait", 0,
                      id="but each five minutes only"),
+        pytest.param([seen("a", failed(301, reason=Reason.UNSCHEDULABLE), n) for n in range(3)], "start", 3,
+                     id="a node that was missing may come"),
+        pytest.param([seen("a", failed(60, reason=Reason.UNSCHEDULABLE))], "wait", 0,
+                     id="but it was waited for long enough to pause"),
     ],
 )  # fmt: skip
 def test_the_next_step_with_jobs(jobs: list[Seen], do: str, run: int) -> None:
@@ -267,6 +273,8 @@ def said(reason: str, type_: str) -> list[Manifest]:
         pytest.param(("Training", "Reconciling"), failed(3), False, "Training", id="a job that will be repeated"),
         pytest.param(("Training", "Reconciling"), failed(3, reason=Reason.UNREACHABLE), False, "Unreachable",
                      id="why a job is repeated until somebody mends it"),
+        pytest.param(("Training", "Reconciling"), failed(3, reason=Reason.UNSCHEDULABLE), False, "Unschedulable",
+                     id="no room, also between two jobs"),
     ],
 )  # fmt: skip
 def test_what_is_told_of_a_model(

@@ -18,7 +18,7 @@ HEAD, WORKER, SUBMITTER = "ray-head", "ray-worker", "ray-job-submitter"
 KEPT_SECONDS = 30
 """How long the cluster of a finished job stays, for its logs."""
 START_SECONDS = 900
-"""A job that has not come to run by then is given up."""
+"""A job that has not come to run by then is ended, and a next one is made after a pause."""
 _REFUSED = "violates PodSecurity"
 
 
@@ -156,7 +156,8 @@ def observe(live: Manifest, pods: Sequence[Manifest], now: datetime) -> Observat
     if deployment == "ValidationFailed":
         return Observation("Failed", Trouble(Reason.JOB_FAILED, _message(status)), final=True, ended=ended)
     if job in ("FAILED", "STOPPED") or deployment in ("Failed", "Complete"):
-        found = pods_.told(status.get("message")) or _died(pods, now) or Trouble(Reason.JOB_FAILED, _message(status))
+        found = pods_.told(status.get("message")) or _died(pods, now) or _never_ran(status)
+        found = found or Trouble(Reason.JOB_FAILED, _message(status))
         return Observation("Failed", found, final=_for_good(status), ended=ended)
     refused = _refusal(status)
     if refused is not None:
@@ -178,6 +179,14 @@ def _message(status: Manifest) -> str:
 def _died(pods: Sequence[Manifest], now: datetime) -> Trouble | None:
     found = pods_.trouble(pods, now)
     return found if found is not None and found.reason is Reason.OUT_OF_MEMORY else None
+
+
+def _never_ran(status: Manifest) -> Trouble | None:
+    """KubeRay gave it up before it ran. Its pods go soon after, so by them nobody tells why for long."""
+    if status.get("reason") != "PreRunningDeadlineExceeded":
+        return None
+    message = f"its pods did not come to run within {START_SECONDS} s, as a rule because no node has room for them"
+    return Trouble(Reason.UNSCHEDULABLE, f"{message}; ask for less in resources, or add a node: it is tried again")
 
 
 def _refusal(status: Manifest) -> str | None:

@@ -21,9 +21,12 @@ ATTEMPTS = 3
 FIRST_PAUSE, LONGEST_PAUSE = 10, 300
 """Seconds between a job's end and the next one for the same work."""
 MENDED_OUTSIDE = frozenset(
-    {Reason.UNREACHABLE, Reason.ACCESS_DENIED, Reason.STORE_FAILED, Reason.IN_USE, Reason.DEPENDENCY_NOT_READY}
-)
-"""Why jobs fail that may succeed later though nobody changes the object: what `superduper work` ends with 1 for."""
+    {
+        Reason.UNREACHABLE, Reason.ACCESS_DENIED, Reason.STORE_FAILED, Reason.IN_USE, Reason.DEPENDENCY_NOT_READY,
+        Reason.UNSCHEDULABLE,
+    }
+)  # fmt: skip
+"""Why jobs fail that may succeed later though nobody changes the object: what `superduper work` ends with 1 for, and no node."""
 KEPT = 3
 """Finished jobs of a model that stay, for their logs."""
 
@@ -87,7 +90,12 @@ def next_step(work: Work, template: str, jobs: Sequence[Seen], now: datetime) ->
         return Step("start", run=last.run + 1)
     if failed and not _passing(last.observation) and (last.observation.final or len(failed) >= ATTEMPTS):
         return Step("give up")
-    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**last.run)
+    trouble = last.observation.trouble
+    if trouble is not None and trouble.reason is Reason.UNSCHEDULABLE:
+        # It has waited for a node for long already.
+        pause = LONGEST_PAUSE
+    else:
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**last.run)
     ready = (last.observation.ended or now) + timedelta(seconds=pause)
     left = (ready - now).total_seconds()
     return Step("wait", seconds=max(left, 1.0)) if left > 0 else Step("start", run=last.run + 1)
