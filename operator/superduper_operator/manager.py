@@ -17,11 +17,12 @@ from superduper_operator.core.engine import Engine
 from superduper_operator.core.events import Events
 from superduper_operator.core.keys import Keys, master_key
 from superduper_operator.core.lease import Lease, LeaseLost, Terms
-from superduper_operator.core.live import FINALIZER, LiveContext
+from superduper_operator.core.live import LiveContext
 from superduper_operator.core.metrics import Metrics
 from superduper_operator.core.probes import Heartbeat, Probes
 from superduper_operator.core.queue import WorkQueue
 from superduper_operator.core.reconciler import Reconciler
+from superduper_operator.labels import FINALIZER
 
 if TYPE_CHECKING:
     from superduper_operator.runtime_client import RuntimeClient

@@ -1,29 +1,40 @@
-"""Kubernetes' quantities of bytes."""
+"""Kubernetes' quantities. Pure, and below everything else."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from typing import Final
 
-_UNITS: dict[str, Decimal | int] = {
-    "": 1,
+SUFFIXES: Final = {
+    **dict(zip(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), (Decimal(1024) ** n for n in range(1, 7)), strict=True)),
+    **dict(zip(("k", "M", "G", "T", "P", "E"), (Decimal(1000) ** n for n in range(1, 7)), strict=True)),
     "m": Decimal("0.001"),
-    "k": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "P": 10**15,
+    "u": Decimal("0.000001"),
+    "n": Decimal("0.000000001"),
+    "": Decimal(1),
 }
-_UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
+NUMBER: Final = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([a-zA-Z]*)")
+
+
+def number(quantity: object) -> Decimal | None:
+    """What it comes to (``500m`` is 0.5); None where it is no quantity."""
+    found = NUMBER.fullmatch(str(quantity))
+    if found is None or found[2] not in SUFFIXES:
+        return None
+    try:
+        return Decimal(found[1]) * SUFFIXES[found[2]]
+    except InvalidOperation:
+        return None
 
 
 def parse(quantity: str) -> int:
     """Bytes. Raises ValueError."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)", quantity)
-    if found is None or found[2] not in _UNITS:
+    found = number(quantity)
+    if found is None or found < 0:
         raise ValueError(f"{quantity!r} is no quantity; write one as 10Gi")
-    return int(Decimal(found[1]) * _UNITS[found[2]])
+    return int(found)
 
 
 def total(quantities: Sequence[str]) -> str | None:

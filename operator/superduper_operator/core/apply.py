@@ -16,10 +16,10 @@ from superduper_operator.core.errors import AlreadyExists, Immutable, Invalid, N
 from superduper_operator.core.manifest import Manifest
 from superduper_operator.core.metrics import Metrics
 from superduper_operator.core.resources import MANAGER
+from superduper_operator.labels import DATALAYER
 
 log = logging.getLogger(__name__)
 
-OWNER: Final = "superduper.io/datalayer"
 REPAIR: Final = f"{MANAGER}-repair"
 SECRET_REST: Final = 30.0
 """A Secret that was there is asked for again after so many seconds: we may create Secrets and not watch them."""
@@ -138,8 +138,8 @@ class Applier:
         """Raises ``Taken`` where the object is not of the same Datalayer. Without its label, who applied it counts."""
         labels = live["metadata"].get("labels") or {}
         wanted = desired["metadata"].get("labels") or {}
-        whose = labels.get(OWNER)
-        if whose == wanted.get(OWNER) if whose is not None else applied_by_us(live):
+        whose = labels.get(DATALAYER)
+        if whose == wanted.get(DATALAYER) if whose is not None else applied_by_us(live):
             return
         what = f"{desired['kind']} {desired['metadata']['name']}"
         belongs = f"to the Datalayer '{whose}'" if whose is not None else "to somebody else"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -46,7 +47,7 @@ def failed_status(obj: Manifest, reason: Reason, message: str, now: datetime | N
         reason,
         message[:LONGEST_MESSAGE],
         generation=generation,
-        previous=_known(status.get("conditions") or []),
+        previous=known(status),
         now=now or datetime.now(UTC).replace(microsecond=0),
     )
     status["conditions"] = [condition.model_dump(mode="json", by_alias=True) for condition in found]
@@ -80,24 +81,24 @@ def explain(error: BaseException) -> tuple[Reason, str]:
             return Reason.OPERATOR_FAILED, f"the operator failed ({type(error).__name__}: {error}); it tries again"
 
 
-def _known(found: list[Manifest]) -> list[Condition]:
-    """The conditions that can be read; a newer operator may have written others."""
-    known: list[Condition] = []
-    for condition in found:
+def known(status: Mapping[str, Any]) -> list[Condition]:
+    """The conditions of a status that can be read; an older or a newer operator may have written others."""
+    found: list[Condition] = []
+    for condition in status.get("conditions") or ():
         try:
-            known.append(Condition.model_validate(condition))
+            found.append(Condition.model_validate(condition))
         except ValidationError:
             continue
-    return known
+    return found
 
 
-def _since(before: list[Manifest], wanted: list[Manifest]) -> list[Manifest]:
-    old = {condition.get("type"): condition for condition in before}
+def _since(had: list[Manifest], wanted: list[Manifest]) -> list[Manifest]:
+    old = {condition.get("type"): condition for condition in had}
     kept: list[Manifest] = []
     for condition in wanted:
-        known = old.get(condition["type"])
-        if known is not None and known.get("status") == condition["status"] and TRANSITION in known:
-            condition = {**condition, TRANSITION: known[TRANSITION]}
+        before = old.get(condition["type"])
+        if before is not None and before.get("status") == condition["status"] and TRANSITION in before:
+            condition = {**condition, TRANSITION: before[TRANSITION]}
         kept.append(condition)
     return kept
 

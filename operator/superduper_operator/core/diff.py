@@ -7,13 +7,12 @@ count), and do we own no field that we no longer desire (``metadata.managedField
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from superduper_operator.core.manifest import Manifest
 from superduper_operator.core.resources import MANAGER
+from superduper_operator.quantity import number
 
 KEYS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "containers": (("name",),),
@@ -34,15 +33,6 @@ DEFAULTS: Final = {"protocol": "TCP"}
 """What a key is where the manifest leaves it out."""
 QUANTITIES: Final = frozenset({"limits", "requests", "sizeLimit", "capacity"})
 IGNORED: Final = frozenset({"apiVersion", "kind", "status"})
-SUFFIXES: Final = {
-    **dict(zip(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), (Decimal(1024) ** n for n in range(1, 7)), strict=True)),
-    **dict(zip(("k", "M", "G", "T", "P", "E"), (Decimal(1000) ** n for n in range(1, 7)), strict=True)),
-    "m": Decimal("0.001"),
-    "u": Decimal("0.000001"),
-    "n": Decimal("0.000000001"),
-    "": Decimal(1),
-}
-NUMBER: Final = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([a-zA-Z]*)")
 
 
 def without_none(value: Any) -> Any:
@@ -189,17 +179,6 @@ def _same(desired: Any, live: Any, path: str) -> bool:
         return bool(desired == "")
     parts = path.split(".")
     if QUANTITIES.intersection(parts[-2:]):
-        one, other = quantity(desired), quantity(live)
+        one, other = number(desired), number(live)
         return one is not None and one == other
     return False
-
-
-def quantity(value: Any) -> Decimal | None:
-    """A quantity of Kubernetes as a number (``500m`` is 0.5); None where it is none."""
-    found = NUMBER.fullmatch(str(value))
-    if found is None or found[2] not in SUFFIXES:
-        return None
-    try:
-        return Decimal(found[1]) * SUFFIXES[found[2]]
-    except InvalidOperation:
-        return None

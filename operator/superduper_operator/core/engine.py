@@ -21,6 +21,7 @@ from superduper_operator.core.queue import WorkQueue
 from superduper_operator.core.reconciler import Key, Reconciler
 from superduper_operator.core.resources import RESOURCES
 from superduper_operator.core.watch import SILENCE, Informer
+from superduper_operator.labels import DATALAYER, MODEL
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ GRACE: Final = 30.0
 """A reconcile that goes on so many seconds past its deadline cannot be ended: the process is unwell."""
 QUIET_FAILURES: Final = 3
 """Failures of the API server alone that pass before they are shown on the object: most mend themselves at once."""
-LABELS: Final = {"superduper.io/model": "Model", "superduper.io/datalayer": "Datalayer"}
+LABELS: Final = {MODEL: "Model", DATALAYER: "Datalayer"}
 """Whose child an object is, by its label; the first that is there counts."""
 
 

@@ -16,12 +16,12 @@ from superduper_operator.core.keys import Keys
 from superduper_operator.core.manifest import Manifest
 from superduper_operator.core.metrics import Metrics
 from superduper_operator.core.queue import WorkQueue
+from superduper_operator.labels import FINALIZER
 
 if TYPE_CHECKING:
     from superduper_operator.runtime_client import RuntimeClient
     from superduper_operator.settings import Settings
 
-FINALIZER: Final = "superduper.io/finalizer"
 RAY_JOB: Final = "RayJob"
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError
-
 from superduper.api.explain import checked
-from superduper.api.v1alpha1 import Condition, Reason, conditions
+from superduper.api.v1alpha1 import Reason, conditions
 from superduper.api.v1alpha1.common import Resource
 from superduper_operator import labels
+from superduper_operator.core.conditions import known
 from superduper_operator.podspec import Manifest
 
 R = TypeVar("R", bound=Resource)
@@ -44,24 +43,13 @@ def with_condition(
     """
     old = live.get("status") or {}
     generation = live["metadata"].get("generation", 0)
-    found = conditions(state, reason, message, generation=generation, previous=before(old))
+    found = conditions(state, reason, message, generation=generation, previous=known(old))
     kept = {key: value for key, value in old.items() if key not in ("conditions", "observedGeneration")}
     return {
         **(kept if fields is None else {key: value for key, value in fields.items() if value is not None}),
         "observedGeneration": generation,
         "conditions": [each.model_dump(mode="json", by_alias=True) for each in found],
     }
-
-
-def before(status: Mapping[str, Any]) -> list[Condition]:
-    """The conditions that a status has; what an older version wrote and we do not know is left out."""
-    found = []
-    for each in status.get("conditions") or ():
-        try:
-            found.append(Condition.model_validate(each))
-        except ValidationError:
-            continue
-    return found
 
 
 def ready(live: Manifest) -> bool:

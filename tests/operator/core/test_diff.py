@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from superduper_operator.core.diff import differences, quantity, without_none
+from superduper_operator.core.diff import differences, without_none
+from superduper_operator.quantity import number, parse
 
 Manifest = dict[str, Any]
 
@@ -170,12 +171,19 @@ def test_a_field_that_only_another_manager_owns_is_left_alone() -> None:
     ("one", "other"), [("1", 1), ("1000m", 1), ("1Ki", 1024), ("1k", 1000), ("0.5Gi", "512Mi"), ("1e3", "1k")]
 )
 def test_quantities_are_compared_as_numbers(one: object, other: object) -> None:
-    assert quantity(one) == quantity(other)
+    assert number(one) == number(other)
 
 
 @pytest.mark.parametrize("text", ["", "one", "1 Gi", "1X", "--1"])
 def test_what_is_no_quantity_is_none(text: str) -> None:
-    assert quantity(text) is None
+    assert number(text) is None
+    with pytest.raises(ValueError, match="is no quantity"):
+        parse(text)
+
+
+@pytest.mark.parametrize(("size", "bytes_"), [("1e3", 1000), ("2Ei", 2 * 2**60), ("1E", 10**18), ("1.5Gi", 3 * 2**29)])
+def test_a_size_that_kubernetes_takes_is_read(size: str, bytes_: int) -> None:
+    assert parse(size) == bytes_
 
 
 def test_none_means_not_named() -> None:
