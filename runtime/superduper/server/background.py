@@ -24,6 +24,8 @@ Key = tuple[str, str]
 """Kind and name of an object."""
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
 """Seconds before something that failed is tried again."""
+LONG_LOOK = 60.0
+"""Seconds after which a look that is not done is told of, in the log and the metrics."""
 SHARE = 10
 """The look-out rests at least so many times as long as a look took."""
 
@@ -40,11 +42,11 @@ class Background:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.beat = time.monotonic()
         self._pool = ThreadPoolExecutor(state.settings.background, "superduper background")
         self._lock = threading.Lock()
         self._running: dict[Key, threading.Event] = {}
         self._pauses: dict[Key, tuple[float, float]] = {}
+        self._looking_since: float | None = None
         self._kicked, self._stopping = threading.Event(), threading.Event()
         self._scanner = threading.Thread(target=self._scan, name="superduper look-out", daemon=True)
         self._ticker = threading.Thread(target=self._tick, name="superduper ticker", daemon=True)
@@ -64,6 +66,11 @@ class Background:
     def idle(self) -> bool:
         """Whether nothing is under way."""
         return not self._running
+
+    @property
+    def ended(self) -> bool:
+        """Whether the look-out's thread was started and is there no more. One that waits for a store is well."""
+        return self._scanner.ident is not None and not self._scanner.is_alive()
 
     def kick(self) -> None:
         """Something was written: look now."""
@@ -132,7 +139,7 @@ class Background:
 
     def _scan(self) -> None:
         while not self._stopping.is_set():
-            started = time.monotonic()
+            self._looking_since = started = time.monotonic()
             db = self.state.connection.there
             if db is not None:
                 try:
@@ -141,7 +148,7 @@ class Background:
                     log.warning("the look-out: %s: %s", type(error).__name__, error)
                 except Exception:
                     log.exception("the look-out: a fault of the server")
-            took = time.monotonic() - started
+            self._looking_since, took = None, time.monotonic() - started
             self.state.metrics.scan.set(took)
             # A write is looked after at once, but not again and again while writes go on.
             self._stopping.wait(min(SHARE * took, 60.0) if db is not None else 0)
@@ -149,7 +156,15 @@ class Background:
             self._kicked.clear()
 
     def _tick(self) -> None:
+        said: float | None = None
         while not self._stopping.wait(0.5):
-            if self._scanner.is_alive():
-                self.beat = time.monotonic()
+            since = self._looking_since
+            if since is not None and (waited := time.monotonic() - since) > LONG_LOOK:
+                # It may be a slow store, and no restart makes that faster: it is told, and not the end of the process.
+                self.state.metrics.scan.set(waited)
+                if said != since:
+                    log.warning(
+                        "the look-out has waited for the stores for %.0f s, and finds no work meanwhile", waited
+                    )
+                said = since
             self.state.metrics.connected.set(self.state.connection.error() is None)

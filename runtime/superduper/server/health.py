@@ -39,7 +39,10 @@ class Info(BaseModel):
 
 @router.get("/healthz", summary="Whether the process works")
 async def healthz(server: Server) -> Response:
-    """200 while the process works, whatever its stores do."""
+    """200 while the process works, whatever its stores do: slow and silent ones are the business of /readyz.
+
+    503 where a restart is all that helps: the look-out's thread has ended, or no request's thread came free for ten minutes.
+    """
     stuck = server.stuck()
     if stuck is not None:
         return JSONResponse(failures.body("Stuck", stuck), 503)

@@ -29,7 +29,11 @@ class Metrics:
         self.worked = Counter(
             "superduper_background_runs", "Background work that ended.", ["kind", "result"], registry=registry
         )
-        self.scan = Gauge("superduper_scan_seconds", "How long the last look at all objects took.", registry=registry)
+        self.scan = Gauge(
+            "superduper_scan_seconds",
+            "How long the last look at all objects took, or one that is not done after a minute.",
+            registry=registry,
+        )
         self.connected = Gauge("superduper_connected", "1 while the stores answer.", registry=registry)
 
     def request(self, scope: Scope, status: int, seconds: float) -> None:

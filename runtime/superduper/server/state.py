@@ -24,12 +24,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-STUCK_SECONDS = 60.0
-"""The look-out of the background work stands still for so long only when the process is not well."""
-
-
 BLOCKED_SECONDS = 600.0
-"""All threads are blocked for so long only when the stores never answer, and no deadline of theirs helps."""
+"""Not one of all threads comes free for so long only when their connections are dead, and no deadline of theirs helps."""
 
 
 class Threads(ThreadPoolExecutor):
@@ -117,12 +113,11 @@ class State:
             self.streaming -= 1
 
     def stuck(self) -> str | None:
-        """What is wrong with the process itself, if anything is."""
+        """What is wrong with the process itself and a restart would mend, if anything is: never that a store is slow."""
         if self.draining:
             return None
-        still = time.monotonic() - self.background.beat
-        if still > STUCK_SECONDS:
-            return f"the background work's look-out stands still for {still:.0f} s"
+        if self.background.ended:
+            return "the thread that looks for background work has ended, and nothing is done any more: see the log"
         if (waiting := self.threads.waiting_seconds()) > BLOCKED_SECONDS:
             return f"all {self.settings.threads} threads are taken, and none has come free for {waiting:.0f} s"
         return None
