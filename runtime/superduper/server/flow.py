@@ -13,20 +13,20 @@ from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
 AHEAD = 2
-"""Items that a producer may be ahead of its reader."""
+"""Items that a producer may be ahead of its reader, by default."""
 
 
 class Produced(Generic[T]):
     """What an iterator gives that is run in a thread, read from the event loop.
 
-    The iterator is made, advanced and closed in one and the same thread, and waits while ``AHEAD`` items are not taken.
+    The iterator is made, advanced and closed in one and the same thread, and waits while ``ahead`` items are not taken.
     """
 
-    def __init__(self, make: Callable[[], Iterator[T]], threads: Executor) -> None:
+    def __init__(self, make: Callable[[], Iterator[T]], threads: Executor, ahead: int = AHEAD) -> None:
         self._make, self._threads = make, threads
         self._loop = asyncio.get_running_loop()
         self._items: asyncio.Queue[tuple[bool, T | BaseException | None]] = asyncio.Queue()
-        self._room = threading.Semaphore(AHEAD)
+        self._room = threading.Semaphore(ahead)
         self._stopped = threading.Event()
         self._held: tuple[bool, T | BaseException | None] | None = None
         self._running = self._loop.run_in_executor(threads, self._run)

@@ -39,8 +39,8 @@ CALL_BYTES = 256 << 20
 """Bytes of the arguments of one call at most: of the rows of one insert."""
 BATCH = 200
 """Rows of one frame at most."""
-PIECE = 4 << 20
-"""Bytes of an object that are read at once."""
+PIECE = 2 << 20
+"""Bytes of an object that are read at once. A slow reader holds four of them."""
 SMALL, SMALLS = 128 << 10, 128
 """Bytes of an object at most that is sent with others, and how many of them make a frame."""
 WORKERS = 64
@@ -253,7 +253,7 @@ class _Seams:
         headers["content-length"] = str(end - start)
         with ExitStack() as ends:
             self._stream_begun(ends)
-            produced: Produced[bytes] = Produced(partial(_pieces, store, key, start + len(first), end), self.streams)
+            produced: Produced[bytes] = Produced(partial(_pieces, store, key, start + len(first), end), self.streams, 1)
             ended = partial(_close, produced, ends.pop_all())
         return Flowing(_bytes(produced, [first]), ended, status, headers, "application/octet-stream")
 
