@@ -91,11 +91,6 @@ class Ledger:
         for chunk in chunks(keys):
             self.backend.update(self.table, In(SOURCE, tuple(chunk)), Update(set={"_state": state}), many=True)
 
-    def mark_made_from(self, key: Any, inputs: str) -> None:
-        """Mark one result stale if it was made from inputs of that hash."""
-        made = And((Compare(SOURCE, "eq", key), Compare("_inputs", "eq", inputs)))
-        self.backend.update(self.table, made, Update(set={"_state": STALE}), many=True)
-
     def retry_failed(self, key: str) -> int:
         """Mark all failed rows to be computed again; gives how many."""
         return len(self.backend.update(self.table, self.failed(key), Update(set={"_state": RETRY}), many=True))

@@ -53,6 +53,11 @@ class Given:
         if (pick := task.picker) is not None:
             self.stored.update(zip(keys, map(pick, rows), strict=True))
 
+    def add(self, other: Given) -> None:
+        """Take in what is known of other rows."""
+        self.digests.update(other.digests)
+        self.stored.update(other.stored)
+
     def taken(self, keys: Iterable[Any]) -> Given:
         """That of some rows, which is let go here."""
         keys = list(keys)
@@ -112,9 +117,8 @@ def run(
         pending = _of_these(ledger, task, list(dict.fromkeys(keys)))
     elif pending is None or task.ledger is None:
         pending = missing(task.rows, ledger, task.key, stores)
-    given = Given()
-    batches = _batches(task, stores, ledger, pending, size, given, report)
-    outdated: list[Any] = []
+    given, outdated = Given(), list[Any]()
+    batches = _batches(task, stores, ledger, pending, size, given, report, outdated)
     for done in stores.compute.map(task.predictor, batches):
         size.took(len(done.keys), done.seconds)
         outdated += _write(task, stores, ledger, done, given, report)
@@ -174,13 +178,17 @@ def _batches(
     size: BatchSize,
     given: Given,
     report: Report,
+    outdated: list[Any],
 ) -> Iterator[Batch]:
-    """Batches for the model, read as they are asked for; results that are right after all are kept on the way."""
+    """Batches for the model, read as they are asked for; results that are right after all are kept on the way.
+
+    ``outdated`` is given the keys of rows that have changed since they were read.
+    """
     fresh = ledger.is_empty()
     key_name = task.rows.table.primary_key
     for keys in _resized(pending, size):
         reusable = {} if fresh else ledger.reusable(keys, task.key)
-        kept: list[Any] = []
+        kept = Given()
         chosen = task.rows.by_keys(keys)
         for rows in reading.plain_rows(stores, task.rows, task.inputs.fields, chosen, at_once=len(keys)):
             todo = rows
@@ -188,16 +196,18 @@ def _batches(
             if reusable:
                 same = {key for row in rows if reusable.get(key := row[key_name]) == given.digests[key]}
                 todo = [row for row in rows if row[key_name] not in same]
-                kept += given.taken(same).digests
+                kept.add(given.taken(same))
             if todo:
                 batch, unreadable = _batch(task, stores, todo)
                 if unreadable.keys:
-                    _write(task, stores, ledger, unreadable, given, report)
+                    outdated += _write(task, stores, ledger, unreadable, given, report)
                 if batch.keys:
                     yield batch
-        if kept:
-            ledger.mark(kept, DONE)
-            report.kept += len(kept)
+        if kept.digests:
+            ledger.mark(list(kept.digests), DONE)
+            report.kept += len(kept.digests)
+            # Whoever changed such a row meanwhile may have been told, by this mark, that nothing is to be done.
+            outdated += _outdated(task, stores, ledger, kept)
 
 
 def _resized(pending: Iterable[list[Any]], size: BatchSize) -> Iterator[list[Any]]:
@@ -320,8 +330,8 @@ def _outdated(task: Task, stores: Stores, ledger: Ledger, given: Given) -> list[
                 for row, digest in zip(suspects, now, strict=True)
                 if digest != given.digests[row[key_name]]
             ]
-    for key in changed:
-        ledger.mark_made_from(key, given.digests[key])
+    # A result that somebody has made of the new row already is made once more: rather a mark too many than one too few.
+    ledger.mark(changed, STALE)
     ledger.forget(list(gone))
     return changed
 
