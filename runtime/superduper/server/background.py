@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from superduper.errors import SuperduperError
@@ -45,6 +46,7 @@ class Background:
         self._pool = ThreadPoolExecutor(state.settings.background, "superduper background")
         self._lock = threading.Lock()
         self._running: dict[Key, threading.Event] = {}
+        self._barred: set[Key] = set()
         self._pauses: dict[Key, tuple[float, float]] = {}
         self._looking_since: float | None = None
         self._kicked, self._stopping = threading.Event(), threading.Event()
@@ -88,7 +90,7 @@ class Background:
             if again:
                 self._pauses.pop(key, None)
             until, _ = self._pauses.get(key, (0.0, 0.0))
-            if key in self._running or self._stopping.is_set() or time.monotonic() < until:
+            if key in self._running or key in self._barred or self._stopping.is_set() or time.monotonic() < until:
                 return False
             self._running[key] = threading.Event()
         try:
@@ -102,15 +104,22 @@ class Background:
         """The object is another one: that it failed is no reason to wait."""
         self._pauses.pop(key, None)
 
-    def cancel(self, key: Key, seconds: float) -> bool:
-        """Stop what is done for the object. Whether it has ended within that time."""
-        event = self._running.get(key)
+    @contextmanager
+    def kept_from(self, key: Key, seconds: float) -> Iterator[bool]:
+        """Nothing new is done for the object while inside; whether what was being done ended within that time."""
+        with self._lock:
+            self._barred.add(key)
+            event = self._running.get(key)
         if event is not None:
             event.set()
-        deadline = time.monotonic() + seconds
-        while key in self._running and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return key not in self._running
+        try:
+            deadline = time.monotonic() + seconds
+            while key in self._running and time.monotonic() < deadline:
+                time.sleep(0.02)
+            yield key not in self._running
+        finally:
+            with self._lock:
+                self._barred.discard(key)
 
     def _run(self, key: Key, work: Callable[[], None]) -> None:
         metrics, kind = self.state.metrics, key[0]

@@ -131,23 +131,27 @@ class Objects:
         records = self.records(db)
         record = records.get(kind, name)
         self._refuse_needed(records, record)
-        if not self.state.background.cancel((kind, name), CANCEL_SECONDS):
-            raise InUse(f"{kind} {name!r}: work on it is under way and comes to a stop; try again in a moment")
-        with self._lock(kind, name):
-            type_id = kind.lower()
-            if db.metadata.versions(type_id, record.identifier):
-                schema = db.load("table", record.identifier).schema.identifier if kind == "Table" else None
-                self._with_policy(db, record, policy)
-                db.remove(type_id, record.identifier)
-                if schema is not None:
-                    # The table's own schema; one that others share stays.
-                    with suppress(InUse, NotFound):
-                        db.remove("schema", schema)
-            records.remove(kind, name)
-            self._told.pop(f"{kind}/{name}", None)
-            if kind == "Model":
-                with suppress(KeyError):
-                    self.state.metrics.pending.remove(record.identifier)
+        with self.state.background.kept_from((kind, name), CANCEL_SECONDS) as ended:
+            if not ended:
+                raise InUse(f"{kind} {name!r}: work on it is under way and comes to a stop; try again in a moment")
+            with self._lock(kind, name):
+                self._forget(db, record, policy)
+
+    def _forget(self, db: Datalayer, record: Record, policy: str | None) -> None:
+        type_id = record.kind.lower()
+        if db.metadata.versions(type_id, record.identifier):
+            schema = db.load("table", record.identifier).schema.identifier if record.kind == "Table" else None
+            self._with_policy(db, record, policy)
+            db.remove(type_id, record.identifier)
+            if schema is not None:
+                # The table's own schema; one that others share stays.
+                with suppress(InUse, NotFound):
+                    db.remove("schema", schema)
+        self.records(db).remove(record.kind, record.name)
+        self._told.pop(f"{record.kind}/{record.name}", None)
+        if record.kind == "Model":
+            with suppress(KeyError):
+                self.state.metrics.pending.remove(record.identifier)
 
     def rerun(self, db: Datalayer, name: str, *, retry: bool, full: bool) -> Told:
         """Have the model's missing outputs computed, whatever its trigger; ``retry``: failed rows too; ``full``: look

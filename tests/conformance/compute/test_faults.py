@@ -150,7 +150,8 @@ def test_a_killed_run_leaves_nothing_behind_and_is_resumed(
 @pytest.mark.parametrize("compute", ["dask", "ray"])
 def test_an_interrupt_ends_the_run_and_its_workers(compute: str, tmp_path: Path) -> None:
     script, calls = tmp_path / "script.py", tmp_path / "calls"
-    script.write_text(PROGRAM)
+    # What runs in a shell's background is born deaf to the keyboard's interrupt; a program at a terminal is not.
+    script.write_text(f"import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{PROGRAM}")
     program = subprocess.Popen(
         [sys.executable, str(script), f"sqlite:///{tmp_path}/r.db", str(calls), compute],
         env={**os.environ, "SUPERDUPER_HOME": str(tmp_path)},
