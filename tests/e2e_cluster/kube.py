@@ -109,6 +109,15 @@ class Kube:
 
         return eventually(f"{kind}/{name} {'|'.join(reasons)}", stalled, seconds=seconds, see=self.overview)
 
+    def wait_succeeded(self, *, seconds: float = 120) -> Manifest:
+        """The namespace's one RayJob, once KubeRay says that it SUCCEEDED; the rows may all be there before."""
+
+        def succeeded() -> Manifest | None:
+            [job] = self.list("rayjobs.ray.io")
+            return job if job.get("status", {}).get("jobStatus") == "SUCCEEDED" else None
+
+        return eventually("the RayJob SUCCEEDED", succeeded, seconds=seconds, see=self.overview)
+
     def wait_gone(self, kind: str, name: str, *, seconds: float = 60) -> None:
         eventually(
             f"{kind}/{name} gone",

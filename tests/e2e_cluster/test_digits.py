@@ -110,8 +110,7 @@ def test_postgres_s3_and_a_rayjob(system: Kube, kuberay: None, embedded: Rows) -
     with namespace("digits-ray") as kube:
         kube.apply(EXAMPLES / "10-cluster-digits")
         as_it_should_be(kube, embedded, job_kind="rayjobs.ray.io")
-        job = kube.list("rayjobs.ray.io")[0]
-        assert job["status"]["jobStatus"] == "SUCCEEDED"
+        job = kube.wait_succeeded()
         # KubeRay's sidecar says nothing of security, which a restricted namespace refuses; a pod of its own can.
         assert job["spec"]["submissionMode"] == "K8sJobMode"
         later_rows_are_predicted(kube)
